@@ -1,0 +1,96 @@
+//! Turning a UDP socket, in place, into the receiving end of a doorbell.
+//!
+//! The application's socket A stays its own open file description. It becomes one end of a
+//! connected UDP pair on the loopback addresses; the other end, B, goes to the monitor, which rings
+//! by sending a byte. `connect` filters everything else out, and when the last descriptor of A is
+//! closed, wherever that was, B's next send is refused: that is how the monitor learns of it.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrAny, SocketFlags, SocketType};
+
+use crate::shm::region::Descriptor;
+
+/// A datagram of this one byte is the doorbell's.
+pub const TOKEN_BYTE: u8 = 1;
+/// First byte of a relayed datagram: this, family, port, scope, address, then the payload.
+pub const MAIL_BYTE: u8 = 2;
+/// Bytes before a relayed datagram's payload.
+pub const MAIL_HEADER_BYTES: usize = 24;
+
+/// How A is bound at the moment.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Bound {
+    /// Not at all: it is bound to a private address.
+    Not,
+    /// To a wildcard address: it keeps its port and is connected.
+    Wildcard,
+}
+
+fn domain_of(a: BorrowedFd<'_>) -> Result<AddressFamily, Errno> {
+    rustix::net::sockopt::socket_domain(a)
+}
+
+/// An address of 127.64.0.0/10 that another socket hardly has.
+fn private_v4(seed: u64) -> Ipv4Addr {
+    let mixed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+    let [_, x, y, z] = u32::try_from(mixed).unwrap_or(0).to_be_bytes();
+    Ipv4Addr::new(127, 64 | (x & 63), y, z.max(1))
+}
+
+/// Makes `a` one end of a new pair and returns the other.
+///
+/// `port` is what the program bound, kept if it is free on the private address, so that who asks
+/// the kernel sees it.
+///
+/// # Errors
+///
+/// `EADDRNOTAVAIL` or `ENETUNREACH` when the loopback device is down, or what the kernel says.
+pub fn make(a: BorrowedFd<'_>, bound: Bound, port: u16) -> Result<Descriptor, Errno> {
+    let domain = domain_of(a)?;
+    let b = rustix::net::socket_with(
+        domain,
+        SocketType::DGRAM,
+        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        None,
+    )?;
+    let b = Descriptor::from_owned(b);
+    let seed = rustix::net::sockopt::socket_cookie(a)?
+        ^ u64::try_from(rustix::process::getpid().as_raw_nonzero().get()).unwrap_or(0) << 32;
+    let ip = if domain == AddressFamily::INET6 {
+        IpAddr::V6(Ipv6Addr::LOCALHOST)
+    } else {
+        IpAddr::V4(private_v4(seed))
+    };
+    rustix::net::bind(&b, &SocketAddr::new(ip, 0))?;
+    let b_name = name_of(b.as_fd())?;
+    if bound == Bound::Not {
+        rustix::net::bind(a, &SocketAddr::new(ip, port))
+            .or_else(|_| rustix::net::bind(a, &SocketAddr::new(ip, 0)))?;
+    }
+    rustix::net::connect(a, &b_name)?;
+    let connected = name_of(a).and_then(|a_name| rustix::net::connect(&b, &a_name));
+    if let Err(errno) = connected {
+        // Only the connection can be taken back; the caller decides what that means.
+        let _ = rustix::net::connect_unspec(a);
+        return Err(errno);
+    }
+    Ok(b)
+}
+
+/// The kernel's name of a socket.
+///
+/// # Errors
+///
+/// What `getsockname` says; `EAFNOSUPPORT` for another family.
+pub fn name_of(fd: BorrowedFd<'_>) -> Result<SocketAddr, Errno> {
+    inet(rustix::net::getsockname(fd)?)
+}
+
+fn inet(address: SocketAddrAny) -> Result<SocketAddr, Errno> {
+    SocketAddrV4::try_from(address.clone())
+        .map(SocketAddr::V4)
+        .or_else(|_| SocketAddrV6::try_from(address).map(SocketAddr::V6))
+}

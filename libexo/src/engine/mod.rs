@@ -1,0 +1,183 @@
+//! The ordering protocols, as state machines without I/O.
+//!
+//! Bytes and time go in, frames and deliveries come out. An engine knows no clock, socket, thread
+//! or file; the same calls in the same order always give the same outputs.
+//!
+//! A caller, in a loop: `on_submit` until `Busy`, `on_frame` for what arrived, `on_timeout` when
+//! [`poll_timeout`](Engine::poll_timeout) is due; then `poll_persist`, `poll_transmit`,
+//! `poll_deliver` and `poll_event` until each says `None`. Outputs are made by the polls, so a
+//! whole batch of submissions becomes one turn.
+
+pub mod marks;
+pub mod params;
+pub mod ring;
+
+use crate::ids::{GroupId, HostId, Position, Seq};
+use crate::time::Time;
+
+/// What an application submitted.
+#[derive(Clone, Copy, Debug)]
+pub struct Submission<'a> {
+    /// To which group.
+    pub group: GroupId,
+    /// The caller's own number for where it came from; comes back with the delivery at this host.
+    pub origin: u64,
+    /// The datagram.
+    pub bytes: &'a [u8],
+}
+
+/// Number of a submission in this host's incarnation: 1, 2, 3, …
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Ticket(pub u64);
+
+/// Answer to a submission.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Admit {
+    /// It will be delivered, unless this host fails before it is agreed.
+    Taken(Ticket),
+    /// The queue is full; poll the outputs and try again.
+    Busy,
+    /// Another member must be asked.
+    Redirect(HostId),
+}
+
+/// How sure the order of a delivered message is.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Stage {
+    /// Appended here; may still be taken back.
+    Tail,
+    /// Final everywhere, even at a host that dies at once.
+    Agreed,
+    /// Held by every member.
+    Safe,
+}
+
+/// A message whose turn has come.
+#[derive(Clone, Copy, Debug)]
+pub struct Delivery<'a> {
+    /// Its place in the order of messages.
+    pub seq: Seq,
+    /// The position of its turn in the ring's log.
+    pub position: Position,
+    /// Its group.
+    pub group: GroupId,
+    /// The host that submitted it.
+    pub host: HostId,
+    /// That host's number for it.
+    pub ticket: Ticket,
+    /// The submitter's own number for where it came from; meaningful at `host` only.
+    pub origin: u64,
+    /// How sure its place is.
+    pub stage: Stage,
+    /// The datagram.
+    pub bytes: &'a [u8],
+}
+
+/// Where a frame came from: a member and the link it used.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Port {
+    /// The member.
+    pub host: HostId,
+    /// The link.
+    pub link: u8,
+}
+
+/// A frame from the network, not looked at yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// Its bytes.
+    pub bytes: &'a [u8],
+}
+
+/// A frame to send.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Transmit {
+    /// To one member, or to all.
+    pub to: Option<HostId>,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// A record to put on stable storage, and the number by which [`Engine::on_durable`] names it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Record {
+    /// Its number.
+    pub id: PersistId,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// Number of a record to persist.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct PersistId(pub u64);
+
+/// The members, in ring order.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct View {
+    /// The members.
+    pub members: Vec<HostId>,
+}
+
+/// What somebody outside believes. Engines use it to be fast, never to be right.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Hint {
+    /// The host seems to have failed.
+    Suspect(HostId),
+    /// The host seems to be well.
+    Trust(HostId),
+    /// A link went down.
+    LinkDown(u8),
+}
+
+/// What the programs' side should know beside deliveries.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Event {
+    /// The members changed at this position.
+    View(View),
+    /// No majority can be reached; nothing is ordered until one can.
+    Halted,
+    /// Order goes on.
+    Resumed,
+}
+
+/// A broken invariant: a mistake of ours.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("invariant {rule} does not hold: {found}")]
+pub struct Violation {
+    /// The rule, as numbered in `docs/ring.md`.
+    pub rule: &'static str,
+    /// What was found.
+    pub found: String,
+}
+
+/// An ordering protocol.
+pub trait Engine {
+    /// An application submits.
+    fn on_submit(&mut self, now: Time, submission: Submission<'_>) -> Admit;
+    /// A frame arrived.
+    fn on_frame(&mut self, now: Time, from: Port, frame: Frame<'_>);
+    /// The time of `poll_timeout` has come.
+    fn on_timeout(&mut self, now: Time);
+    /// The members, as configured or agreed elsewhere.
+    fn on_view(&mut self, now: Time, view: &View);
+    /// Somebody believes something.
+    fn on_hint(&mut self, now: Time, hint: Hint);
+    /// A record of `poll_persist` is on stable storage.
+    fn on_durable(&mut self, now: Time, record: PersistId);
+    /// The next frame to send.
+    fn poll_transmit(&mut self) -> Option<Transmit>;
+    /// The next record to persist.
+    fn poll_persist(&mut self) -> Option<Record>;
+    /// The next message to deliver.
+    fn poll_deliver(&mut self) -> Option<Delivery<'_>>;
+    /// The next event.
+    fn poll_event(&mut self) -> Option<Event>;
+    /// When `on_timeout` wants to be called.
+    fn poll_timeout(&self) -> Option<Time>;
+    /// Looks for broken invariants.
+    ///
+    /// # Errors
+    ///
+    /// The first [`Violation`] found.
+    fn check(&self) -> Result<(), Violation>;
+}

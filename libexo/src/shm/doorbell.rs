@@ -1,0 +1,135 @@
+//! The doorbell of one open file description: when to put a byte into the kernel queue of its
+//! socket, and when to take it out again.
+//!
+//! The application's own UDP socket is one end of a pair whose other end the monitor holds. While
+//! somebody may be looking at the kernel's readiness of that socket, a byte lies in its queue
+//! exactly while the socket has something to receive, so poll, epoll, a blocking `recv` and
+//! everything else that waits in the kernel work without emulation.
+//!
+//! - `token` is 1 from just before the byte is sent until just before it is taken out.
+//! - `interest` counts threads that sleep or are about to; `STICKY` says that somebody may look
+//!   at any time (the socket is in an epoll set, or was passed to another process). Without
+//!   either nobody rings, which is what makes a spinning receiver cheap.
+//!
+//! A receiver that found everything empty *settles*: token 1→0, look again; if something arrived
+//! meanwhile put the token back (the byte is still there), else take one byte out. The monitor
+//! publishes before it looks at the token, the receiver clears the token before it looks at the
+//! log, both sequentially consistent: one of the two sees the other. No lock, so a signal handler
+//! or a killed process can stop anywhere. Model: `tests/shm_loom.rs`.
+
+use crate::sync::{AtomicU32, Ordering, fence};
+
+/// Somebody may look at the kernel's readiness at any time.
+pub const STICKY: u32 = 1 << 31;
+
+/// The three words of a doorbell, wherever they live.
+#[derive(Clone, Copy, Debug)]
+pub struct Doorbell<'a> {
+    /// 1 while a byte is (about to be) in the kernel queue.
+    pub token: &'a AtomicU32,
+    /// Number of sleepers, and [`STICKY`].
+    pub interest: &'a AtomicU32,
+    /// Bytes sent beyond the token's: one for each further sleeper, or for each edge.
+    pub extra: &'a AtomicU32,
+}
+
+/// Bound on [`Doorbell::extra`]: more edges than this coalesce.
+const EXTRA_MAX: u32 = 64;
+
+impl Doorbell<'_> {
+    /// After a publication of `count` messages: how many bytes to send now. Monitor side.
+    ///
+    /// `each_edge` asks for a byte at each publication, for edge-triggered waiters.
+    #[inline]
+    #[must_use]
+    pub fn bytes_to_ring(&self, count: u32, each_edge: bool) -> u32 {
+        // Pairs with the read-modify-write of `interest` in `begin_sleep`: either we see the
+        // sleeper, or he sees what was published before this fence.
+        fence(Ordering::SeqCst);
+        let interest = self.interest.load(Ordering::Relaxed);
+        if interest == 0 {
+            return 0;
+        }
+        let sleepers = interest & !STICKY;
+        let first = u32::from(
+            self.token.compare_exchange(0, 1, Ordering::SeqCst, Ordering::SeqCst).is_ok(),
+        );
+        let wanted = if sleepers > 1 { count.min(sleepers) } else { u32::from(each_edge) };
+        let room = EXTRA_MAX.saturating_sub(self.extra.load(Ordering::Relaxed).min(EXTRA_MAX));
+        let more = wanted.saturating_sub(first).min(room);
+        if more > 0 {
+            self.extra.fetch_add(more, Ordering::SeqCst);
+        }
+        first + more
+    }
+
+    /// Claims the token so that the caller must send a byte, whoever waits. For the first look
+    /// after a socket became [`STICKY`], and after a restart.
+    #[must_use]
+    pub fn claim(&self) -> bool {
+        self.token.compare_exchange(0, 1, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    /// Says that this thread is about to sleep; it must look for messages once more after this.
+    #[inline]
+    pub fn begin_sleep(&self) {
+        self.interest.fetch_add(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst); // pairs with the fence in `bytes_to_ring`
+    }
+
+    /// Takes back `begin_sleep`.
+    #[inline]
+    pub fn end_sleep(&self) {
+        self.interest.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Marks the socket as looked at from outside for the rest of its life.
+    pub fn make_sticky(&self) {
+        self.interest.fetch_or(STICKY, Ordering::SeqCst);
+        fence(Ordering::SeqCst); // pairs with the fence in `bytes_to_ring`
+    }
+
+    /// After everything was found empty: takes the byte out, unless something arrived meanwhile.
+    ///
+    /// `is_empty` looks at the logs again; `take_byte` takes one byte out of the kernel queue
+    /// without waiting and says whether there was one.
+    #[inline]
+    pub fn settle(&self, is_empty: impl Fn() -> bool, take_byte: impl FnMut() -> bool) {
+        if self.token.load(Ordering::SeqCst) != 0 {
+            self.settle_rung(is_empty, take_byte);
+        }
+    }
+
+    #[cold]
+    fn settle_rung(&self, is_empty: impl Fn() -> bool, mut take_byte: impl FnMut() -> bool) {
+        if self.token.compare_exchange(1, 0, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+            return; // another thread is doing it
+        }
+        fence(Ordering::SeqCst); // pairs with the fence in `bytes_to_ring`
+        if !is_empty()
+            && self.token.compare_exchange(0, 1, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+        {
+            return; // the byte is still in the queue, and so is something to receive
+        }
+        let bytes = 1 + self.extra.swap(0, Ordering::SeqCst).min(EXTRA_MAX);
+        for _ in 0..bytes {
+            // The ringer may be between its claim and its send. If it died there, or the queue
+            // was full, the byte never comes; one that comes too late is a spurious wake-up.
+            let mut tries = 0;
+            while !take_byte() {
+                tries += 1;
+                if tries == TAKE_TRIES {
+                    return;
+                }
+                crate::sync::pause();
+            }
+        }
+    }
+}
+
+/// How often `settle` looks for a byte that was claimed but not sent yet: some 200 µs of system
+/// calls, longer than a ringer needs unless it lost its core.
+#[cfg(not(loom))]
+const TAKE_TRIES: u32 = 1000;
+#[cfg(loom)]
+const TAKE_TRIES: u32 = 3;
