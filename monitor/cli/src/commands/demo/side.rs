@@ -1,14 +1,16 @@
 //! One side: all members started, joined, sending; and what each of them had in the end.
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use libexo::control::operator::{self, Query};
 
 use super::members::{Kind, Member, Tools};
 use super::report::{Receiver, Side, progress};
 use super::{GROUP, PORT};
+use crate::private_monitor;
 
 /// Nothing new for this long: the kernel has dropped the rest.
 const KERNEL_QUIET: Duration = Duration::from_millis(1500);
@@ -46,7 +48,7 @@ pub(super) fn over_kernel(load: &Load<'_>) -> anyhow::Result<Side> {
 pub(super) fn over_exo(load: &Load<'_>) -> anyhow::Result<Side> {
     let exo = std::env::current_exe().context("cannot tell where exo is; call it by its path")?;
     let socket = load.folder.join("exod.sock");
-    let _monitor = PrivateMonitor::start(&exo, &socket)?;
+    let _monitor = Monitor::start(&socket)?;
     let run = [
         "run",
         "--require",
@@ -149,49 +151,25 @@ fn digest(path: &Path) -> anyhow::Result<String> {
     }
 }
 
-/// `exod` for this demonstration only, stopped when dropped.
+/// A monitor for this demonstration only, stopped when dropped.
 #[derive(Debug)]
-struct PrivateMonitor(Child);
+struct Monitor<'a> {
+    socket: &'a Path,
+}
 
-impl PrivateMonitor {
-    /// Starts it beside `exo` and waits for its socket.
-    fn start(exo: &Path, socket: &Path) -> anyhow::Result<Self> {
-        let exod = exo.with_file_name("exod");
-        let mut child = Command::new(&exod)
-            .arg("--socket")
-            .arg(socket)
-            .args(["-g", &format!("{GROUP}:{PORT}"), "--log", "warn"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .with_context(|| format!("cannot start {} (is Exo built whole?)", exod.display()))?;
-        let begin = now();
-        while !socket.exists() {
-            if let Some(status) = child.try_wait()? {
-                bail!("exod ended at once: {status} (its message is above)");
-            }
-            if now() - begin > Duration::from_secs(10) {
-                let _ = child.kill(); // it is given up
-                bail!(
-                    "exod opened no socket within 10 s (run it by hand: {})",
-                    exod.display()
-                );
-            }
-            pause(LOOK);
-        }
-        Ok(Self(child))
+impl<'a> Monitor<'a> {
+    /// Starts it as `exo run` does.
+    fn start(socket: &'a Path) -> anyhow::Result<Self> {
+        let group = format!("{GROUP}:{PORT}").parse().expect("the demonstration's group is one");
+        private_monitor::ensure(socket, &[group])?;
+        Ok(Self { socket })
     }
 }
 
-impl Drop for PrivateMonitor {
+impl Drop for Monitor<'_> {
     fn drop(&mut self) {
-        let pid = i32::try_from(self.0.id()).expect("a pid is an i32");
-        // Both fail only when it has ended by itself.
-        let _ = nix::sys::signal::kill(
-            nix::unistd::Pid::from_raw(pid),
-            nix::sys::signal::Signal::SIGTERM,
-        );
-        let _ = self.0.wait();
+        // One that does not answer ends by itself when nobody is attached for a while.
+        let _ = operator::ask(self.socket, Query::Stop);
     }
 }
 

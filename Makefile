@@ -1,0 +1,103 @@
+# What one types. `make help` lists it; each step of `make test` is also a target of its own.
+
+CARGO_TARGET_DIR ?= $(CURDIR)/target
+export CARGO_TARGET_DIR
+RELEASE := $(CARGO_TARGET_DIR)/release
+PREFIX  ?= /usr/local
+DESTDIR ?=
+BENCH   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test soak bench install uninstall clean \
+        format lint docs unit tidy loom shim licences compat examples
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "  make install PREFIX=/usr/local, make bench BENCH=--quick"
+
+build: ## exo, exod and libexo_shim.so, optimised
+	@tools/needs.sh cargo cc
+	cargo build --release --workspace
+
+demo: ## unmodified programs on one group, over the kernel and over Exo
+	@tools/needs.sh cargo cc python3 socat ip
+	cargo build --release -p exo-cli -p exo-monitor -p exo-shim
+	@$(RELEASE)/exo demo
+
+test: ## everything that must hold; what CI runs
+	@tools/needs.sh cargo cc fmt clippy python3 socat ip unshare sockperf iperf
+	@tools/steps.sh format lint docs shim tidy unit loom build compat examples licences
+
+soak: ## the long variants: members killed for a minute, a hostile member, many datagrams
+	@tools/needs.sh cargo cc python3 socat ip unshare sockperf iperf
+	@EXO_SOAK=1 tools/steps.sh build compat
+
+bench: ## the kernel's multicast and Exo, the same programs, one run
+	@tools/needs.sh cargo cc ip
+	cargo build --release --workspace
+	@$(RELEASE)/exo-bench $(BENCH)
+
+format: ## step: cargo fmt --check
+	cargo fmt --check
+
+lint: ## step: clippy without a warning
+	cargo clippy --workspace --all-targets -- -D warnings
+
+docs: ## step: rustdoc without a warning
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace
+
+shim: ## step: the preloaded library by itself, with system calls of its own only
+	cargo build -p exo-shim
+	@if cargo tree -p exo-shim -e features,no-dev | grep -q 'rustix feature "use-libc"'; then \
+	  echo 'rustix/use-libc is on in the shim: its own calls would enter its own hooks;' \
+	       'find who asks for it with: cargo tree -p exo-shim -e features -i rustix' >&2; exit 1; fi
+
+tidy: ## step: import rules, rooms with unsafe, forgotten markers
+	cargo test -p libexo --test tidy
+
+unit: ## step: unit, property and process tests
+	@if cargo nextest --version >/dev/null 2>&1; then \
+	  set -x; cargo nextest run --workspace --exclude compat-tests; \
+	else \
+	  set -x; cargo test --workspace --exclude compat-tests --bins --lib --tests; \
+	fi
+	cargo test --doc -p libexo -p exo-monitor
+
+loom: ## step: every interleaving of small rings
+	CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/loom RUSTFLAGS="--cfg loom" \
+	  cargo test -p libexo --release --test shm_loom
+
+licences: ## step: licences and sources of what is linked (when cargo-deny is there)
+	@if cargo deny --version >/dev/null 2>&1; then cargo deny check bans licenses sources; \
+	else echo "skipped: cargo-deny is not installed (cargo install cargo-deny)"; fi
+
+compat: ## step: programs natively and under Exo, compared
+	@if cargo nextest --version >/dev/null 2>&1; then \
+	  set -x; EXO_BIN_DIR=$(RELEASE) cargo nextest run -p compat-tests; \
+	else \
+	  set -x; EXO_BIN_DIR=$(RELEASE) cargo test -p compat-tests -- --test-threads=1; \
+	fi
+
+examples: ## step: every example's test
+	examples/test.sh
+
+install: ## into PREFIX (and DESTDIR)
+	@test -x $(RELEASE)/exo || $(MAKE) build
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/exo $(DESTDIR)$(PREFIX)/lib/systemd/system \
+	           $(DESTDIR)$(PREFIX)/share/doc/exo $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	install -m 755 $(RELEASE)/exo $(RELEASE)/exod $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(RELEASE)/libexo_shim.so $(DESTDIR)$(PREFIX)/lib/exo
+	sed 's|@PREFIX@|$(PREFIX)|g' monitor/dist/exod.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/exod.service
+	install -m 644 monitor/dist/exo.toml README.md LICENSE-APACHE LICENSE-MIT $(DESTDIR)$(PREFIX)/share/doc/exo
+	$(RELEASE)/exo completions bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/exo
+	@echo "installed. System monitor: copy $(PREFIX)/share/doc/exo/exo.toml to /etc/exo/, then systemctl enable --now exod"
+
+uninstall: ## what install put there
+	rm -f $(DESTDIR)$(PREFIX)/bin/exo $(DESTDIR)$(PREFIX)/bin/exod \
+	      $(DESTDIR)$(PREFIX)/lib/systemd/system/exod.service \
+	      $(DESTDIR)$(PREFIX)/share/bash-completion/completions/exo
+	rm -rf $(DESTDIR)$(PREFIX)/lib/exo $(DESTDIR)$(PREFIX)/share/doc/exo
+
+clean: ## what was built
+	cargo clean
+	rm -rf bench/out examples/*/bin
