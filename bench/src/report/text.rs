@@ -81,6 +81,16 @@ fn write_tables(page: &mut String, report: &Report) -> std::fmt::Result {
             floor,
             if row.is_exo_ahead { "" } else { "  ← behind" }
         )?;
+        for (side, placements) in [
+            ("kernel", &row.kernel_placements),
+            ("Exo", &row.exo_placements),
+        ] {
+            let each: Vec<String> = placements
+                .iter()
+                .map(|trip| format!("{} {:.2}", trip.placement.name(), trip.p50_ns / 1e3))
+                .collect();
+            writeln!(page, "    {side:<7} p50: {}", each.join(", "))?;
+        }
     }
     writeln!(
         page,
