@@ -1,0 +1,149 @@
+//! `exo status`: the monitor in a few lines; as JSON, its whole account.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::output::{self, Output};
+use crate::place::Place;
+use crate::status::{self, Answer};
+
+/// Asks and prints.
+pub(crate) fn run(socket: Option<&Path>, out: &Output) -> anyhow::Result<ExitCode> {
+    let answer = status::ask(socket)?;
+    out.report(&answer.document, || text(&answer))?;
+    note_other_monitors(&answer, socket, out);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn text(answer: &Answer) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = write(answer, &mut text);
+    text
+}
+
+fn write(answer: &Answer, text: &mut String) -> std::fmt::Result {
+    let status = &answer.status;
+    let monitor = &status.monitor;
+    let uptime = Duration::from_secs(monitor.uptime_ms / 1000);
+    writeln!(
+        text,
+        "monitor    {} (pid {}, user {}, up {})",
+        monitor.version,
+        monitor.pid,
+        monitor.uid,
+        words(uptime)
+    )?;
+    writeln!(text, "socket     {}", monitor.socket)?;
+    writeln!(
+        text,
+        "config     {}",
+        monitor.config.as_deref().unwrap_or("none")
+    )?;
+    let sockets: usize = status
+        .sessions
+        .iter()
+        .map(|session| session.sockets.len())
+        .sum();
+    writeln!(
+        text,
+        "processes  {}, with {sockets} sockets",
+        status.sessions.len()
+    )?;
+    let refusals: usize = status
+        .sessions
+        .iter()
+        .map(|session| session.refusals.len())
+        .sum();
+    if refusals > 0 {
+        writeln!(text, "refused    {refusals} requests: see `exo why PID`")?;
+    }
+    if status.groups.is_empty() {
+        return writeln!(
+            text,
+            "groups     none: add one with `exo run -g ADDR:PORT -- PROGRAM`"
+        );
+    }
+    writeln!(text, "groups     {}", status.groups.len())?;
+    let rows = status.groups.iter().map(|group| {
+        [
+            format!("  {}", group.name),
+            group.address.clone(),
+            format!("{} members", group.members),
+            format!("{} messages", group.seq),
+        ]
+    });
+    text.push('\n');
+    text.push_str(&output::table(
+        ["  group", "address", "", ""],
+        rows.collect(),
+    ));
+    let counters: Vec<_> = status
+        .counters
+        .iter()
+        .filter(|(_, value)| is_nonzero(value))
+        .collect();
+    if !counters.is_empty() {
+        text.push('\n');
+        for (name, value) in counters {
+            writeln!(text, "{name} {value}")?;
+        }
+    }
+    Ok(())
+}
+
+fn is_nonzero(value: &Value) -> bool {
+    value.as_u64().is_some_and(|count| count > 0)
+}
+
+/// "3d 4h", "2m 5s": the two largest units.
+fn words(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let parts = [
+        (seconds / 86_400, "d"),
+        (seconds / 3600 % 24, "h"),
+        (seconds / 60 % 60, "m"),
+        (seconds % 60, "s"),
+    ];
+    let from = parts
+        .iter()
+        .position(|(count, _)| *count > 0)
+        .unwrap_or(parts.len() - 1);
+    let shown: Vec<_> = parts[from..]
+        .iter()
+        .take(2)
+        .map(|(count, unit)| format!("{count}{unit}"))
+        .collect();
+    shown.join(" ")
+}
+
+/// Two monitors of one user are easily mistaken for each other.
+fn note_other_monitors(answer: &Answer, socket: Option<&Path>, out: &Output) {
+    for place in Place::all(socket) {
+        if place.socket != answer.socket
+            && let Ok(Some(other)) = status::ask_one(&place.socket)
+        {
+            let path = other.socket.display();
+            out.note(&format!(
+                "another monitor runs at {path} (see it with --socket {path})"
+            ));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uptime_has_its_two_largest_units() {
+        let shown = |seconds| words(Duration::from_secs(seconds));
+        assert_eq!(shown(0), "0s");
+        assert_eq!(shown(65), "1m 5s");
+        assert_eq!(shown(90_000), "1d 1h");
+    }
+}

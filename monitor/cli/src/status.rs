@@ -1,0 +1,192 @@
+//! The monitor's own account of itself (`exo.status/1`), from which every question is answered.
+//!
+//! Fields that a newer monitor adds are kept in the document and ignored here; fields that an older
+//! one lacks read as zero.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use libexo::control::operator::{self, AskError, Query};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::errors::{FAILED, NO_MONITOR, Stop};
+use crate::place::Place;
+
+/// What is understood of the document.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Status {
+    pub(crate) monitor: Monitor,
+    pub(crate) groups: Vec<Group>,
+    pub(crate) sessions: Vec<Session>,
+    pub(crate) counters: serde_json::Map<String, Value>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Monitor {
+    pub(crate) pid: u32,
+    pub(crate) uid: u32,
+    pub(crate) version: String,
+    pub(crate) socket: String,
+    pub(crate) config: Option<String>,
+    pub(crate) uptime_ms: u64,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Group {
+    pub(crate) name: String,
+    pub(crate) address: String,
+    pub(crate) order: String,
+    pub(crate) deliver: String,
+    pub(crate) seq: u64,
+    pub(crate) log_bytes: u64,
+    pub(crate) members: u64,
+    pub(crate) sends: u64,
+    pub(crate) gaps: u64,
+    pub(crate) expelled: u64,
+    pub(crate) slow_policy: String,
+    pub(crate) slow_wait_ms: u64,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Session {
+    pub(crate) pid: u32,
+    pub(crate) uid: u32,
+    pub(crate) comm: String,
+    pub(crate) submitted: u64,
+    pub(crate) sockets: Vec<Socket>,
+    pub(crate) refusals: Vec<Refusal>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Socket {
+    pub(crate) inode: u64,
+    pub(crate) bound: Option<String>,
+    pub(crate) delivery: String,
+    pub(crate) rule: String,
+    pub(crate) demoted_because: Option<String>,
+    pub(crate) memberships: Vec<Membership>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Membership {
+    pub(crate) group: String,
+    pub(crate) address: String,
+    pub(crate) cursor_lag_bytes: u64,
+    pub(crate) delivered: u64,
+    pub(crate) dropped: u64,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Refusal {
+    pub(crate) group: String,
+    pub(crate) asked: String,
+    pub(crate) why: String,
+}
+
+/// A monitor's answer: as understood, and word for word.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) socket: PathBuf,
+    pub(crate) status: Status,
+    pub(crate) document: Value,
+}
+
+/// Asks the first monitor that runs, of those that `exo` would use.
+///
+/// # Errors
+///
+/// Exit code 3 when none runs.
+pub(crate) fn ask(explicit: Option<&Path>) -> Result<Answer, Stop> {
+    let places = Place::all(explicit);
+    for place in &places {
+        if let Some(answer) = ask_one(&place.socket)? {
+            return Ok(answer);
+        }
+    }
+    Err(no_monitor(&places))
+}
+
+/// Asks one monitor; nothing if none runs there.
+///
+/// # Errors
+///
+/// It runs and does not answer.
+pub(crate) fn ask_one(socket: &Path) -> Result<Option<Answer>, Stop> {
+    let text = match operator::ask(socket, Query::Status) {
+        Ok(text) => text,
+        Err(AskError::NoMonitor { .. }) => return Ok(None),
+        Err(error) => return Err(unanswered(socket, &error)),
+    };
+    let not_understood = |error: serde_json::Error| {
+        Stop::new(
+            FAILED,
+            format!(
+                "the monitor at {} answered what is no status: {error}",
+                socket.display()
+            ),
+            "install exo and exod of the same version and restart the monitor",
+        )
+    };
+    let document: Value = serde_json::from_str(&text).map_err(not_understood)?;
+    let schema = document
+        .get("schema")
+        .and_then(Value::as_str)
+        .unwrap_or("no schema");
+    if schema != "exo.status/1" {
+        return Err(Stop::new(
+            FAILED,
+            format!("the monitor at {} answers in {schema}", socket.display()),
+            "install exo and exod of the same version and restart the monitor",
+        ));
+    }
+    let status = Status::deserialize(&document).map_err(not_understood)?;
+    Ok(Some(Answer {
+        socket: socket.to_owned(),
+        status,
+        document,
+    }))
+}
+
+/// What to do about an error of the operator's interface.
+pub(crate) fn unanswered(socket: &Path, error: &AskError) -> Stop {
+    let hint = match error {
+        AskError::NoMonitor { .. } => {
+            return no_monitor(&[Place {
+                socket: socket.to_owned(),
+                is_private: false,
+            }]);
+        }
+        AskError::Forbidden { .. } => {
+            "ask the administrator for access, or use a private monitor: exo run -g ADDR:PORT"
+        }
+        AskError::Version { .. } => "restart the monitor after an upgrade",
+        AskError::Refused { .. } | AskError::Because { .. } => {
+            "see `exo status` and the monitor's log"
+        }
+        _ => "see the monitor's log; restart it if it hangs",
+    };
+    Stop::new(FAILED, error.to_string(), hint)
+}
+
+fn no_monitor(places: &[Place]) -> Stop {
+    let mut what = "no monitor is running".to_owned();
+    for (index, place) in places.iter().enumerate() {
+        let word = if index == 0 { " at" } else { " nor at" };
+        // Writing to a String cannot fail.
+        let _ = write!(what, "{word} {}", place.socket.display());
+    }
+    Stop::new(
+        NO_MONITOR,
+        what,
+        "start a private one with `exo run -g 239.1.2.3:5000 -- PROGRAM`, or the system's with \
+         `systemctl start exod`",
+    )
+}
