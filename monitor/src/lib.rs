@@ -1,1 +1,15 @@
-//! Exo.
+//! The trusted monitor of Exo, as a library: `exod` is its `main`, tests start several in one
+//! process.
+//!
+//! Two threads. The *control thread* ([`control_plane`]) attaches processes, decides who may do
+//! what, and makes and unmakes shared memory; no datagram passes through it. The *engine thread*
+//! ([`engine_thread`]) drains the lanes, orders, and writes the logs; it waits for nobody. They
+//! talk through two bounded queues ([`engine_thread::command`]).
+
+pub mod access;
+pub mod clock;
+pub mod config;
+pub mod control_plane;
+pub mod engine_thread;
+mod mapped;
+pub mod observe;

@@ -174,13 +174,9 @@ impl Session {
         }
     }
 
-    /// Whether a datagram of `len` bytes would fit now. Tells the monitor to say when it does.
+    /// Whether a datagram of `len` bytes would fit now.
     #[must_use]
-    pub fn has_room_or_asks(&self, len: usize) -> bool {
-        let header = self.lane.header();
-        header.waiting.store(1, Ordering::SeqCst);
-        // SeqCst on both sides: either the monitor sees that we wait, or we see its head.
-        crate::sync::fence(Ordering::SeqCst);
+    pub fn has_room(&self, len: usize) -> bool {
         self.lane.has_room(len)
     }
 

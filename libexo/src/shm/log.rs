@@ -210,6 +210,12 @@ impl Record<'_> {
         Origin { source, ttl: head.ttl, tos: head.tos, no_loop }
     }
 
+    /// Copies the payload to the front of `target`, as much as fits.
+    pub fn read(&self, target: &mut [u8]) {
+        // SAFETY: a mutable slice is writable for its length.
+        unsafe { self.copy_to(0, target.as_mut_ptr(), target.len()) };
+    }
+
     /// Whether the origin says anything beyond an IPv4 source.
     #[inline]
     #[must_use]

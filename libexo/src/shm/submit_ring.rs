@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! header (4 KiB)                                     data (capacity bytes, circular)
-//! ┌ magic version capacity ┬ tail, turn, waiting ┬ head ┐┌ record ┬ record ┬ … ┐
+//! ┌ magic version capacity ┬ tail, turn  ┬ head ┐┌ record ┬ record ┬ … ┐
 //! │ written once           │ application         │ monitor │ len:u32 grant:u32 bytes, padded to 8
 //! ```
 //!
@@ -46,10 +46,7 @@ pub struct LaneHeader {
     head_seen: AtomicU64,
     /// Which thread has the turn; 0 for none. Application.
     pub turn: AtomicU64,
-    /// Not 0 while a sender waits for space; the monitor clears it. Both.
-    pub waiting: AtomicU32,
-    pad_b: u32,
-    pad_c: [u64; 12],
+    pad_b: [u64; 13],
     /// Bytes taken since the lane was made. Monitor.
     head: AtomicU64,
     /// Not 0 once the session has ended. Monitor.
@@ -104,9 +101,7 @@ impl LaneHeader {
             tail: AtomicU64::new(0),
             head_seen: AtomicU64::new(0),
             turn: AtomicU64::new(0),
-            waiting: AtomicU32::new(0),
-            pad_b: 0,
-            pad_c: [0; 12],
+            pad_b: [0; 13],
             head: AtomicU64::new(0),
             ended: AtomicU32::new(0),
         }
@@ -350,12 +345,10 @@ impl<H: Deref<Target = LaneHeader>> SubmitDrain<H> {
         assert!(self.taken <= self.batch_bytes);
     }
 
-    /// Tells the application how far its bytes were taken. Returns whether a sender waits.
+    /// Tells the application how far its bytes were taken.
     #[inline]
-    pub fn release(&self) -> bool {
-        self.header.head.store(self.head, Ordering::SeqCst); // pairs with the Acquire in `submit`
-        // SeqCst on both sides: a sender sets `waiting`, then looks at the head once more.
-        self.header.waiting.load(Ordering::SeqCst) != 0
+    pub fn release(&self) {
+        self.header.head.store(self.head, Ordering::Release); // pairs with the Acquire in `submit`
     }
 
     #[cold]

@@ -1,0 +1,134 @@
+//! Everything an operator may want to know, as one JSON document.
+
+use serde_json::{Value, json};
+
+use super::Control;
+use super::session::Socket;
+use crate::engine_thread::command::{Command, Usage};
+use libexo::ids::SessionId;
+use libexo::shm::socket_page::membership_state;
+use libexo::sync::Ordering;
+
+impl Control {
+    /// The status document, schema `exo.status/1`.
+    pub(super) fn status(&self) -> Value {
+        let usage = self.engine.ask(|done| Command::Usage { done }).unwrap_or_default();
+        let counters: serde_json::Map<_, _> =
+            self.board.counters().map(|(name, value)| (name.to_owned(), json!(value))).collect();
+        json!({
+            "schema": "exo.status/1",
+            "monitor": {
+                "pid": std::process::id(),
+                "uid": rustix::process::geteuid().as_raw(),
+                "version": env!("CARGO_PKG_VERSION"),
+                "socket": self.socket_path,
+                "config": self.config_path,
+                "uptime_ms": u64::try_from(crate::clock::now().since(self.started).as_millis())
+                    .unwrap_or(u64::MAX),
+                "sessions": self.sessions.len(),
+            },
+            "groups": self.group_values(&usage),
+            "sessions": self.sessions.values().map(|session| json!({
+                "id": session.id.0,
+                "pid": session.identity.pid,
+                "uid": session.identity.uid,
+                "gid": session.identity.gid,
+                "comm": session.identity.comm,
+                "exe": session.identity.exe,
+                "submitted": lane(&usage, session.id).map_or(0, |lane| lane.submitted),
+                "lane_bytes": lane(&usage, session.id).map_or(0, |lane| lane.capacity_bytes),
+                "lane_used_bytes": lane(&usage, session.id).map_or(0, |lane| lane.used_bytes),
+                "sockets": self.sockets.values()
+                    .filter(|socket| socket.session == session.id)
+                    .map(|socket| self.socket_value(socket, &usage))
+                    .collect::<Vec<_>>(),
+                "grants": session.grants.iter().map(|(group, source)| json!({
+                    "group": self.group_name(*group),
+                    "source": source.to_string(),
+                })).collect::<Vec<_>>(),
+                "refusals": session.refusals.iter().map(|note| json!({
+                    "group": note.group,
+                    "asked": note.wish,
+                    "why": note.why,
+                })).collect::<Vec<_>>(),
+            })).collect::<Vec<_>>(),
+            "counters": counters,
+        })
+    }
+
+    fn group_values(&self, usage: &Usage) -> Vec<Value> {
+        self.groups
+            .iter()
+            .zip(&usage.groups)
+            .map(|(group, used)| {
+                let grants = |id| {
+                    self.sessions.values().flat_map(|s| &s.grants).filter(|g| g.0 == id).count()
+                };
+                json!({
+                    "id": group.id.0,
+                    "name": group.settings.name,
+                    "address": group.settings.address.to_string(),
+                    "order": "ring",
+                    "deliver": "agreed",
+                    "seq": used.seq,
+                    "messages": used.messages,
+                    "log_bytes": used.log_bytes,
+                    "log_used_bytes": used.used_bytes,
+                    "members": used.readers.len(),
+                    "sends": grants(group.id),
+                    "gaps": used.gaps,
+                    "expelled": used.expelled,
+                    "longest_wait_ms": u64::try_from(used.waited.as_millis()).unwrap_or(u64::MAX),
+                    "slow_policy": group.settings.slow_member.policy,
+                    "slow_wait_ms": u64::try_from(group.settings.slow_member.wait.as_millis())
+                        .unwrap_or(u64::MAX),
+                })
+            })
+            .collect()
+    }
+
+    fn socket_value(&self, socket: &Socket, usage: &Usage) -> Value {
+        let memberships: Vec<Value> = socket
+            .memberships
+            .iter()
+            .enumerate()
+            .filter_map(|(slot, group)| {
+                let group = (*group)?;
+                let membership = &socket.page.memberships[slot];
+                if membership.state.load(Ordering::Relaxed) == membership_state::FREE {
+                    return None;
+                }
+                let lag = usage
+                    .groups
+                    .iter()
+                    .find(|used| used.id == group)
+                    .and_then(|used| used.readers.iter().find(|r| r.socket == socket.id))
+                    .map_or(0, |reader| reader.lag_bytes);
+                Some(json!({
+                    "group": self.group_name(group),
+                    "address": self.group_address(group).to_string(),
+                    "cursor_lag_bytes": lag,
+                    "dropped": membership.dropped.load(Ordering::Relaxed),
+                }))
+            })
+            .collect();
+        json!({
+            "id": socket.id.0,
+            "cookie": socket.cookie,
+            "inode": socket.inode,
+            "domain": if socket.inet6 { "inet6" } else { "inet" },
+            "bound": socket.bound.to_string(),
+            "delivery": if socket.own.is_some() { "kernel" } else { "shared-memory" },
+            "rule": socket.rule,
+            "demoted_because": socket.demoted.map(libexo::control::message::DemoteReason::name),
+            "memberships": memberships,
+        })
+    }
+}
+
+fn lane(
+    usage: &Usage,
+    session: SessionId,
+) -> Option<&crate::engine_thread::command::LaneUsage> {
+    usage.lanes.iter().find(|lane| lane.session == session)
+}
