@@ -1,1 +1,15 @@
-//! Exo.
+//! Unmodified programs, natively and under Exo, compared.
+//!
+//! A test makes a [`world::World`]: a network namespace of its own with one multicast link, and, when
+//! asked, a private monitor. Programs are started in it with the kernel's multicast or with Exo's.
+//! [`both::Case`] runs one small C program in both ways and compares what it printed.
+//!
+//! Never here: anything imported from Exo. These tests run binaries, as users do.
+
+pub mod binaries;
+pub mod both;
+pub mod compile;
+pub mod deadline;
+pub mod member;
+pub mod program;
+pub mod world;

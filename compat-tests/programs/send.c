@@ -1,0 +1,352 @@
+// sendto, send, sendmsg, sendmmsg, write, writev, sendfile: what goes out and what is refused.
+#include "steps.h"
+
+static void send_and_hear(int out, int in, size_t length) {
+    struct sockaddr_in a = at(GROUP, PORT);
+    for (size_t i = 0; i < length; i++) big[i] = (char)(i * 31 + length);
+    uint32_t sum = sum_of(big, length);
+    errno = 0;
+    long sent = sendto(out, big, length, 0, SA(a), sizeof a);
+    if (sent == -1) {
+        say("%zu: %s", length, strerrorname_np(errno));
+        return;
+    }
+    static char text[BIG];
+    await_in(in);
+    long heard = recv(in, text, sizeof text, MSG_DONTWAIT);
+    say("%zu: sent %ld, received %ld, same bytes %d", length, sent, heard,
+        heard >= 0 && sum_of(text, heard) == sum);
+}
+
+static void sizes(void) {
+    static const int sizes[] = {0, 1, 2, 3, 7, 8, 9, 63, 64, 65, 127, 255, 256, 1023, 1400, 1471,
+                                1472, 1473, 4095, 4096, 4097, 8972, 9000, 16384, 32767, 32768, 40000,
+                                65000, 65506, 65507, 65508, 65535, 65536, 66000};
+    int in = receiver(), out = sender();
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) send_and_hear(out, in, sizes[i]);
+    // Sizes one after another, so that every alignment of a record occurs, and laps of a log.
+    for (int round = 0; round < 3000; round++) {
+        size_t length = (round * 37) % 1500;
+        memset(big, round, length);
+        struct sockaddr_in a = at(GROUP, PORT);
+        MUST(sendto(out, big, length, 0, SA(a), sizeof a));
+        char text[1600];
+        await_in(in);
+        long heard = recv(in, text, sizeof text, MSG_DONTWAIT);
+        if (heard != (long)length || memcmp(text, big, length))
+            say("round %d: %ld of %zu", round, heard, length);
+    }
+    for (int round = 0; round < 300; round++) {
+        size_t length = 65507 - round;
+        memset(big, round, length);
+        struct sockaddr_in a = at(GROUP, PORT);
+        MUST(sendto(out, big, length, 0, SA(a), sizeof a));
+        static char text[BIG];
+        await_in(in);
+        long heard = recv(in, text, sizeof text, MSG_DONTWAIT);
+        if (heard != (long)length || memcmp(text, big, length))
+            say("large round %d: %ld of %zu", round, heard, length);
+    }
+    say("rounds: done");
+}
+
+static void sizes_6(void) {
+    static const int sizes[] = {0, 1, 1400, 1452, 1453, 65507, 65508, 65527, 65528, 66000};
+    int in = receiver6(), out = sender6();
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        errno = 0;
+        long sent = tell6(out, big, sizes[i]);
+        if (sent == -1) {
+            say("%d: %s", sizes[i], strerrorname_np(errno));
+            continue;
+        }
+        static char text[BIG];
+        await_in(in);
+        say("%d: sent %ld, received %ld", sizes[i], sent, recv(in, text, sizeof text, MSG_DONTWAIT));
+    }
+}
+
+static void errors(void) {
+    int in = receiver(), out = sender();
+    struct sockaddr_in a = at(GROUP, PORT);
+    STEP("first", sendto(out, "x", 1, 0, SA(a), sizeof a));
+    STEP("bad descriptor", sendto(999, "x", 1, 0, SA(a), sizeof a));
+    STEP("not a socket", sendto(0, "x", 1, 0, SA(a), sizeof a));
+    STEP("no address", sendto(out, "x", 1, 0, NULL, 0));
+    STEP("send without address", send(out, "x", 1, 0));
+    STEP("write without address", write(out, "x", 1));
+    STEP("short address", sendto(out, "x", 1, 0, SA(a), 4));
+    STEP("long address", sendto(out, "x", 1, 0, SA(a), 4096));
+    STEP("bad address", sendto(out, "x", 1, 0, (struct sockaddr *)8, sizeof a));
+    STEP("bad buffer", sendto(out, (void *)8, 100, 0, SA(a), sizeof a));
+    STEP("null buffer", sendto(out, NULL, 100, 0, SA(a), sizeof a));
+    STEP("null buffer, no bytes", sendto(out, NULL, 0, 0, SA(a), sizeof a));
+    STEP("out of band", sendto(out, "x", 1, MSG_OOB, SA(a), sizeof a));
+    STEP("flags", sendto(out, "flags", 5, MSG_NOSIGNAL | MSG_DONTWAIT, SA(a), sizeof a));
+    struct sockaddr_in6 a6 = at6(GROUP_6, PORT);
+    STEP("other family", sendto(out, "x", 1, 0, SA(a6), sizeof a6));
+    struct sockaddr_in odd = a;
+    odd.sin_family = 99;
+    STEP("odd family", sendto(out, "x", 1, 0, SA(odd), sizeof odd));
+    odd = a;
+    odd.sin_family = AF_UNSPEC;
+    STEP("no family", sendto(out, "no family", 9, 0, SA(odd), sizeof odd));
+    odd = a;
+    odd.sin_port = 0;
+    STEP("no port", sendto(out, "x", 1, 0, SA(odd), sizeof odd));
+    STEP("too long", sendto(out, big, 65508, 0, SA(a), sizeof a));
+    STEP("huge", sendto(out, big, (size_t)1 << 40, 0, SA(a), sizeof a));
+    hear("received", in);
+    hear("received", in);
+    hear("received", in);
+    hear("received", in);
+    hear_nothing("no more", in);
+}
+
+static void gather(void) {
+    int in = receiver(), out = sender();
+    struct sockaddr_in a = at(GROUP, PORT);
+    struct iovec parts[4] = {{"ab", 2}, {NULL, 0}, {"cde", 3}, {"f", 1}};
+    struct msghdr message = {.msg_name = &a, .msg_namelen = sizeof a, .msg_iov = parts, .msg_iovlen = 4};
+    STEP("four parts", sendmsg(out, &message, 0));
+    message.msg_iovlen = 0;
+    STEP("no parts", sendmsg(out, &message, 0));
+    message.msg_iovlen = 1;
+    message.msg_namelen = 0;
+    message.msg_name = NULL;
+    STEP("no address", sendmsg(out, &message, 0));
+    message.msg_name = &a;
+    message.msg_namelen = 3;
+    STEP("short address", sendmsg(out, &message, 0));
+    message.msg_namelen = sizeof a;
+    message.msg_iov = (struct iovec *)8;
+    STEP("bad parts", sendmsg(out, &message, 0));
+    STEP("bad message", sendmsg(out, (struct msghdr *)8, 0));
+    parts[0].iov_base = (void *)8;
+    message.msg_iov = parts;
+    STEP("bad part", sendmsg(out, &message, 0));
+    parts[0].iov_len = (size_t)-1;
+    STEP("negative part", sendmsg(out, &message, 0));
+    static struct iovec many[1025];
+    for (int i = 0; i < 1025; i++) many[i] = (struct iovec){"m", 1};
+    message.msg_iov = many;
+    message.msg_iovlen = 1024;
+    STEP("1024 parts", sendmsg(out, &message, 0));
+    message.msg_iovlen = 1025;
+    STEP("1025 parts", sendmsg(out, &message, 0));
+    hear("received", in);
+    hear("received", in);
+    char text[2000];
+    await_in(in);
+    STEP("received", recv(in, text, sizeof text, MSG_DONTWAIT));
+    STEP("connect", connect(out, SA(a), sizeof a));
+    STEP("writev none", writev(out, many, 0));
+    STEP("writev 1025", writev(out, many, 1025));
+    STEP("writev bad", writev(out, (struct iovec *)8, 2));
+    STEP("write nothing", write(out, "", 0));
+    STEP("send nothing", send(out, "", 0, 0));
+    STEP("pwrite", pwrite(out, "x", 1, 0));
+    STEP("last", send(out, "last", 4, 0));
+    for (char last = 0; !last;) {
+        await_in(in);
+        errno = 0;
+        long length = recv(in, text, sizeof text, MSG_DONTWAIT);
+        step("received", length);
+        last = length != 0;
+    }
+}
+
+static void many(void) {
+    int in = receiver(), out = sender();
+    struct sockaddr_in a = at(GROUP, PORT);
+    struct iovec parts[6] = {{"one", 3}, {"two", 3}, {"three", 5}, {big, 65508}, {"five", 4}, {"six", 3}};
+    struct mmsghdr batch[6] = {0};
+    for (int i = 0; i < 6; i++) {
+        batch[i].msg_hdr = (struct msghdr){&a, sizeof a, &parts[i], 1, NULL, 0, 0};
+        batch[i].msg_len = 77;
+    }
+    STEP("stops at the fourth", sendmmsg(out, batch, 6, 0));
+    for (int i = 0; i < 6; i++) say("length %d: %u", i, batch[i].msg_len);
+    STEP("fails at the first", sendmmsg(out, batch + 3, 3, 0));
+    STEP("none", sendmmsg(out, batch, 0, 0));
+    STEP("the rest", sendmmsg(out, batch + 4, 2, MSG_DONTWAIT));
+    STEP("bad", sendmmsg(out, (struct mmsghdr *)8, 2, 0));
+    STEP("bad descriptor", sendmmsg(999, batch, 2, 0));
+    for (int i = 0; i < 5; i++) hear("received", in);
+    // More than the kernel takes in one call: 1024 at most.
+    static struct mmsghdr large[1500];
+    struct iovec tiny = {"t", 1};
+    for (int i = 0; i < 1500; i++) large[i].msg_hdr = (struct msghdr){&a, sizeof a, &tiny, 1, NULL, 0, 0};
+    int room = 4 << 20; // natively this queue has to hold all of them
+    setsockopt(in, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof room);
+    STEP("1500", sendmmsg(out, large, 1500, 0));
+    int count = 0;
+    char text[16];
+    for (; count < 1024; count++) {
+        await_in(in);
+        if (recv(in, text, sizeof text, MSG_DONTWAIT) != 1) break;
+    }
+    say("received: %d", count);
+    hear_nothing("no more", in);
+}
+
+// Different groups and the kernel's in one batch.
+static void many_targets(void) {
+    int in = receiver(), in_2 = receiver_of(GROUP_2, PORT), plain = receiver_of(GROUP_PLAIN, 6100);
+    int out = sender(), host = named_sender(6002);
+    struct sockaddr_in a[4] = {at(GROUP, PORT), at(GROUP_2, PORT), at(GROUP_PLAIN, 6100),
+                               at(address(), 6002)};
+    struct iovec part = {"same", 4};
+    struct mmsghdr batch[8] = {0};
+    for (int i = 0; i < 8; i++) batch[i].msg_hdr = (struct msghdr){&a[i % 4], sizeof *a, &part, 1, NULL, 0, 0};
+    STEP("send", sendmmsg(out, batch, 8, 0));
+    for (int i = 0; i < 2; i++) {
+        hear("group", in);
+        hear("second", in_2);
+        hear("plain", plain);
+        hear("host", host);
+    }
+}
+
+static void loop_off(void) {
+    int in = receiver(), out = sender();
+    STEP("loop", set(out, IPPROTO_IP, IP_MULTICAST_LOOP, 0));
+    say("loop is: %d", option(out, IPPROTO_IP, IP_MULTICAST_LOOP));
+    STEP("send", tell(out, "not for us"));
+    STEP("loop", set(out, IPPROTO_IP, IP_MULTICAST_LOOP, 1));
+    STEP("send", tell(out, "for us"));
+    hear("received", in);
+    hear_nothing("no more", in);
+}
+
+static void loop_off_elsewhere(void) {
+    // The receiver is another process of this host.
+    int ready[2];
+    MUST(pipe(ready));
+    pid_t child = MUST(fork());
+    if (child == 0) {
+        int in = receiver();
+        write(ready[1], "r", 1);
+        hear("another process", in);
+        _exit(0);
+    }
+    char byte;
+    read(ready[0], &byte, 1);
+    int out = sender();
+    STEP("loop", set(out, IPPROTO_IP, IP_MULTICAST_LOOP, 0));
+    MUST(tell(out, "without loop"));
+    STEP("loop", set(out, IPPROTO_IP, IP_MULTICAST_LOOP, 1));
+    MUST(tell(out, "with loop"));
+    await_child("child", child);
+}
+
+static void more(void) {
+    int in = receiver(), out = sender();
+    struct sockaddr_in a = at(GROUP, PORT);
+    STEP("corked", sendto(out, "first ", 6, MSG_MORE, SA(a), sizeof a));
+    STEP("corked", sendto(out, "second ", 7, MSG_MORE, SA(a), sizeof a));
+    STEP("last", sendto(out, "third", 5, 0, SA(a), sizeof a));
+    hear("one datagram", in);
+    STEP("connect", connect(out, SA(a), sizeof a));
+    STEP("cork", on(out, IPPROTO_UDP, UDP_CORK));
+    STEP("send", send(out, "a", 1, 0));
+    STEP("send", send(out, "b", 1, 0));
+    STEP("uncork", set(out, IPPROTO_UDP, UDP_CORK, 0));
+    hear("one datagram", in);
+}
+
+static void from_file(void) {
+    int in = receiver(), out = sender();
+    struct sockaddr_in a = at(GROUP, PORT);
+    MUST(connect(out, SA(a), sizeof a));
+    int file = MUST(memfd_create("file", 0));
+    write(file, "bytes of a file", 15);
+    off_t from = 0;
+    STEP("sendfile", sendfile(out, file, &from, 15));
+    say("offset: %ld", (long)from);
+    hear("received", in);
+    from = 9;
+    STEP("sendfile of a part", sendfile(out, file, &from, 100));
+    hear("received", in);
+    STEP("send", send(out, "after", 5, 0));
+    hear("received", in);
+}
+
+static void spliced(void) {
+    int in = receiver(), out = sender(), ends[2];
+    struct sockaddr_in a = at(GROUP, PORT);
+    MUST(connect(out, SA(a), sizeof a));
+    MUST(pipe(ends));
+    write(ends[1], "through a pipe", 14);
+    STEP("splice", splice(ends[0], NULL, out, NULL, 14, 0));
+    hear("received", in);
+    STEP("send", send(out, "after", 5, 0));
+    hear("received", in);
+}
+
+static void sent_before_close(void) {
+    int in = receiver();
+    for (int i = 0; i < 20; i++) {
+        int out = sender();
+        char text[16];
+        snprintf(text, sizeof text, "last words %d", i);
+        STEP("send", tell(out, text));
+        STEP("close", close(out));
+    }
+    for (int i = 0; i < 20; i++) hear("received", in);
+}
+
+static void sent_before_exit(void) {
+    int in = receiver();
+    for (int i = 0; i < 10; i++) {
+        pid_t child = MUST(fork());
+        if (child == 0) {
+            int out = sender();
+            char text[32];
+            snprintf(text, sizeof text, "from child %d", i);
+            tell(out, text);
+            _exit(0);
+        }
+        await_child("child", child);
+    }
+    for (int i = 0; i < 10; i++) hear("received", in);
+}
+
+static void send_order(void) {
+    // What one socket sent first arrives first, whatever call was used and whatever its size.
+    int in = receiver(), out = sender(), room = 8 << 20;
+    struct sockaddr_in a = at(GROUP, PORT);
+    setsockopt(in, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof room);
+    MUST(connect(out, SA(a), sizeof a));
+    for (uint32_t i = 0; i < 2000; i++) {
+        size_t length = 4 + i % 1000;
+        memcpy(big, &i, 4);
+        struct iovec part = {big, length};
+        struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+        struct mmsghdr one = {.msg_hdr = message};
+        switch (i % 6) {
+        case 0: MUST(send(out, big, length, 0)); break;
+        case 1: MUST(sendto(out, big, length, 0, SA(a), sizeof a)); break;
+        case 2: MUST(write(out, big, length)); break;
+        case 3: MUST(writev(out, &part, 1)); break;
+        case 4: MUST(sendmsg(out, &message, 0)); break;
+        case 5: MUST(sendmmsg(out, &one, 1, 0)); break;
+        }
+    }
+    for (uint32_t i = 0; i < 2000; i++) {
+        uint32_t number = 0;
+        char text[1200];
+        await_in(in);
+        long length = recv(in, text, sizeof text, MSG_DONTWAIT);
+        memcpy(&number, text, 4);
+        if (number != i || length != 4 + i % 1000) {
+            say("wrong at %u: %u of %ld bytes", i, number, length);
+            return;
+        }
+    }
+    say("all in order");
+}
+
+MAIN(CASE(sizes), CASE(sizes_6), CASE(errors), CASE(gather), CASE(many), CASE(many_targets),
+     CASE(loop_off), CASE(loop_off_elsewhere), CASE(more), CASE(from_file), CASE(spliced),
+     CASE(sent_before_close), CASE(sent_before_exit), CASE(send_order))

@@ -1,0 +1,345 @@
+//! A world for one test: a network namespace with one multicast link, a folder, a monitor.
+//!
+//! The namespace belongs to a holder process that waits on its standard input. However the test
+//! ends, that input closes, the holder ends, and the kernel takes the namespace away; everything
+//! started in it is killed when the test's thread ends (`PR_SET_PDEATHSIG`). Works as root, and as
+//! anybody where unprivileged user namespaces are allowed.
+
+use crate::binaries::Binaries;
+use crate::deadline::Deadline;
+use crate::program::{Ended, Program};
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::Signal;
+use nix::unistd::Uid;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// Address of the link that carries the groups.
+pub const ADDRESS: &str = "10.77.0.1";
+/// Name of that link.
+pub const LINK: &str = "x0";
+
+/// Groups that most tests use. Their logs hold at least a hundred of the largest datagrams.
+pub const GROUPS: &str = r#"
+[[group]]
+name = "orders"
+address = "239.1.2.3:5000"
+[[group]]
+name = "trades"
+address = "239.1.2.4:5000"
+[[group]]
+name = "quotes"
+address = "239.1.2.4:5001"
+[[group]]
+name = "six"
+address = "[ff15::1]:5000"
+"#;
+
+/// Link, addresses and routes. Duplicate-address detection is switched off where that is allowed
+/// and waited for in any case: until it ends, IPv6 sends fail.
+const SET_UP: &str = r#"
+set -e
+ip link set lo up
+ip link add x0 type veth peer name x1
+for link in x0 x1; do
+    echo 0 2>/dev/null > /proc/sys/net/ipv6/conf/$link/accept_dad || true
+done
+ip addr add 10.77.0.1/24 dev x0
+ip link set x1 up
+ip link set x0 multicast on up
+ip -6 addr add fd77::1/64 dev x0 nodad
+ip route add 224.0.0.0/4 dev x0
+until ip -6 addr show dev x0 scope link | grep -q inet6; do :; done
+while ip -6 addr show tentative | grep -q inet6; do :; done
+echo ready
+exec cat
+"#;
+
+/// Whose multicast a program gets.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Under {
+    /// The kernel's.
+    Kernel,
+    /// Exo's, by preloading the shim directly.
+    Exo,
+    /// Exo's, by `exo run --require`.
+    ExoRun,
+}
+
+/// The namespace, the folder and the monitor of one test.
+#[derive(Debug)]
+pub struct World {
+    monitor: Option<Monitor>, // dropped first: it runs in the namespace
+    holder: Program,
+    folder: TempDir,
+}
+
+#[derive(Debug)]
+struct Monitor {
+    program: Program,
+    binaries: Binaries,
+    socket: PathBuf,
+}
+
+impl World {
+    /// A namespace without a monitor.
+    ///
+    /// # Errors
+    ///
+    /// When namespaces are not allowed or `ip` is missing; the text says which.
+    pub fn native() -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("exo-compat-").tempdir()?;
+        let mut command = Command::new("unshare");
+        command.arg(if Uid::effective().is_root() {
+            "-n"
+        } else {
+            "-rn"
+        });
+        command.args(["--", "setpriv", "--pdeathsig", "KILL", "sh", "-c", SET_UP]);
+        let mut holder = Program::start(command, "namespace", folder.path())?;
+        holder.wait_for("ready", Deadline::seconds(20)).context(
+            "cannot make a network namespace: be root or allow user namespaces, and install \
+             iproute2 (compat-tests/setup.sh does)",
+        )?;
+        Ok(Self {
+            monitor: None,
+            holder,
+            folder,
+        })
+    }
+
+    /// A namespace with a monitor for `groups`, which is the text of `[[group]]` tables.
+    ///
+    /// # Errors
+    ///
+    /// When the monitor does not become ready.
+    pub fn with_monitor(groups: &str) -> Result<Self> {
+        let mut world = Self::native()?;
+        let binaries = Binaries::find()?;
+        let socket = world.path("exod.sock");
+        let config = world.path("exo.toml");
+        fs::write(
+            &config,
+            format!(
+                "[monitor]\nsocket = \"{}\"\nlog = \"info\"\n{groups}",
+                socket.display()
+            ),
+        )?;
+        let ready = world.path("ready.sock");
+        let notified = UnixDatagram::bind(&ready)?;
+        notified.set_read_timeout(Some(Duration::from_millis(50)))?;
+        let mut command = world.command(Under::Kernel, &binaries.exod)?;
+        command
+            .arg("--config")
+            .arg(&config)
+            .arg("--socket")
+            .arg(&socket);
+        command.env("NOTIFY_SOCKET", &ready);
+        let mut program = world.start("exod", command)?;
+        Deadline::seconds(20).until("READY=1 from exod", || {
+            let mut note = [0; 4096];
+            match notified.recv(&mut note) {
+                Ok(length) if note[..length].starts_with(b"READY=1") => return Ok(Some(())),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error.into()),
+            }
+            if let Some(status) = program.try_wait()? {
+                bail!("exod ended ({status}):\n{}", program.stderr()?);
+            }
+            Ok(None)
+        })?;
+        world.monitor = Some(Monitor {
+            program,
+            binaries,
+            socket,
+        });
+        Ok(world)
+    }
+
+    /// A namespace for `under`: with a monitor of the usual groups unless it is the kernel's turn.
+    ///
+    /// # Errors
+    ///
+    /// As the two above.
+    pub fn for_programs(under: Under, groups: &str) -> Result<Self> {
+        match under {
+            Under::Kernel => Self::native(),
+            Under::Exo | Under::ExoRun => Self::with_monitor(groups),
+        }
+    }
+
+    /// A path in the world's folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The monitor's socket.
+    ///
+    /// # Errors
+    ///
+    /// When there is no monitor here.
+    pub fn socket(&self) -> Result<&Path> {
+        Ok(&self.monitor()?.socket)
+    }
+
+    /// Exo's binaries.
+    ///
+    /// # Errors
+    ///
+    /// When there is no monitor here.
+    pub fn binaries(&self) -> Result<&Binaries> {
+        Ok(&self.monitor()?.binaries)
+    }
+
+    /// A command that will run `program` in the namespace. Arguments are the caller's to add.
+    ///
+    /// # Errors
+    ///
+    /// When Exo is asked for and there is no monitor.
+    pub fn command(&self, under: Under, program: impl AsRef<OsStr>) -> Result<Command> {
+        let holder = self.holder.pid();
+        let mut command = Command::new("nsenter");
+        command.args(["-t", &holder.to_string(), "-n"]);
+        if !Uid::effective().is_root() {
+            command.args(["-U", "--preserve-credentials"]);
+        }
+        command.args(["--", "setpriv", "--pdeathsig", "KILL"]);
+        command
+            .env_remove("LD_PRELOAD")
+            .current_dir(self.folder.path());
+        match under {
+            Under::Kernel => {}
+            Under::Exo => {
+                // Only the last program of the chain is to be preloaded.
+                let Monitor {
+                    binaries, socket, ..
+                } = self.monitor()?;
+                command.arg("env");
+                command.arg(format!("LD_PRELOAD={}", binaries.shim.display()));
+                command.arg(format!("EXO_SOCKET={}", socket.display()));
+                command.arg("EXO_REQUIRE=1");
+            }
+            Under::ExoRun => {
+                let Monitor {
+                    binaries, socket, ..
+                } = self.monitor()?;
+                command
+                    .arg(&binaries.exo)
+                    .args(["run", "--require", "--socket"]);
+                command.arg(socket).arg("--");
+            }
+        }
+        command.arg(program);
+        Ok(command)
+    }
+
+    /// Starts a command made by [`World::command`].
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn start(&self, name: &str, command: Command) -> Result<Program> {
+        Program::start(command, name, self.folder.path())
+    }
+
+    /// Starts a command and waits for its end.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started or the deadline passes.
+    pub fn run(&self, name: &str, command: Command, deadline: Deadline) -> Result<Ended> {
+        self.start(name, command)?.wait(deadline)
+    }
+
+    /// The monitor's answer to `exo status --json`.
+    ///
+    /// # Errors
+    ///
+    /// When there is no monitor, or it does not answer.
+    pub fn status(&self) -> Result<serde_json::Value> {
+        let Monitor {
+            binaries, socket, ..
+        } = self.monitor()?;
+        let mut command = self.command(Under::Kernel, &binaries.exo)?;
+        command.args(["status", "--json", "--socket"]).arg(socket);
+        let ended = self
+            .run("exo-status", command, Deadline::seconds(10))?
+            .ok()?;
+        serde_json::from_str(&ended.stdout).context("exo status --json is not JSON")
+    }
+
+    /// Messages that the monitor has ordered so far, in all groups together.
+    ///
+    /// # Errors
+    ///
+    /// As [`World::status`].
+    pub fn ordered(&self) -> Result<u64> {
+        let status = self.status()?;
+        let groups = status["groups"]
+            .as_array()
+            .context("status without groups")?;
+        Ok(groups
+            .iter()
+            .filter_map(|group| group["seq"].as_u64())
+            .sum())
+    }
+
+    /// Is the monitor still there?
+    ///
+    /// # Errors
+    ///
+    /// When it ended, with its log.
+    pub fn check_monitor(&mut self) -> Result<()> {
+        let monitor = self.monitor.as_mut().context("there is no monitor here")?;
+        if let Some(status) = monitor.program.try_wait()? {
+            bail!("exod ended ({status}):\n{}", monitor.program.stderr()?);
+        }
+        Ok(())
+    }
+
+    /// What the monitor logged so far.
+    ///
+    /// # Errors
+    ///
+    /// When there is no monitor.
+    pub fn monitor_log(&self) -> Result<String> {
+        let program = &self.monitor()?.program;
+        Ok(format!("{}{}", program.stdout()?, program.stderr()?))
+    }
+
+    /// Ends the monitor as a service manager would and checks that it ended well.
+    ///
+    /// # Errors
+    ///
+    /// When it had ended before, ends with another code than 0, or logged a panic.
+    pub fn close(mut self) -> Result<()> {
+        if self.monitor.is_none() {
+            return Ok(());
+        }
+        self.check_monitor()?;
+        let monitor = self.monitor.take().context("checked above")?;
+        monitor.program.signal(Signal::SIGTERM)?;
+        let ended = monitor
+            .program
+            .wait(Deadline::seconds(20))?
+            .ok()
+            .context("exod's end")?;
+        ensure!(
+            !ended.stderr.contains("panicked"),
+            "exod panicked:\n{}",
+            ended.stderr
+        );
+        Ok(())
+    }
+
+    fn monitor(&self) -> Result<&Monitor> {
+        self.monitor.as_ref().context("this world has no monitor")
+    }
+}

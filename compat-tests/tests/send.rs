@@ -1,0 +1,27 @@
+//! What goes out, and what is refused.
+
+use compat_tests::both::Case;
+use compat_tests::cases;
+
+fn case(name: &'static str) -> Case {
+    Case::new("send", name)
+}
+
+cases! {
+    every_size_up_to_the_kernels_limit => case("sizes").bind("group");
+    every_size_up_to_the_kernels_limit_in_ipv6 => case("sizes_6").bind("group");
+    sendto_fails_like_the_kernels => case("errors");
+    sendmsg_gathers => case("gather");
+    sendmmsg_stops_at_the_first_failure => case("many");
+    sendmmsg_may_mix_targets => case("many_targets").bind("group");
+    without_loop_the_sending_process_hears_nothing => case("loop_off");
+    without_loop_other_processes_hear => case("loop_off_elsewhere").differs(
+        "another process", "9 with loop", "12 without loop",
+        "all members of one host would be silenced otherwise");
+    corked_datagrams_are_one => case("more");
+    sendfile_sends_a_datagram => case("from_file");
+    splice_sends_a_datagram => case("spliced");
+    what_was_sent_before_close_arrives => case("sent_before_close");
+    what_was_sent_before_exit_arrives => case("sent_before_exit");
+    calls_of_one_socket_keep_their_order => case("send_order");
+}
