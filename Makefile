@@ -48,9 +48,9 @@ docs: ## step: rustdoc without a warning
 
 shim: ## step: the preloaded library by itself, with system calls of its own only
 	cargo build -p exo-shim
-	@if cargo tree -p exo-shim -e features,no-dev | grep -q 'rustix feature "use-libc"'; then \
+	@if cargo tree --workspace -e features,no-dev | grep -q 'rustix feature "use-libc"'; then \
 	  echo 'rustix/use-libc is on in the shim: its own calls would enter its own hooks;' \
-	       'find who asks for it with: cargo tree -p exo-shim -e features -i rustix' >&2; exit 1; fi
+	       'find who asks for it with: cargo tree --workspace -e features -i rustix' >&2; exit 1; fi
 
 tidy: ## step: import rules, rooms with unsafe, forgotten markers
 	cargo test -p libexo --test tidy
