@@ -46,7 +46,15 @@ pub(crate) fn ensure(socket: &Path, groups: &[SocketAddr]) -> Result<(), Stop> {
     if add_groups(socket, groups)? {
         return Ok(()); // somebody was faster
     }
-    start(socket, folder, groups)
+    let Err(stop) = start(socket, folder, groups) else {
+        return Ok(());
+    };
+    // Somebody may have started one by hand, who knows nothing of our lock.
+    if add_groups(socket, groups)? {
+        Ok(())
+    } else {
+        Err(stop)
+    }
 }
 
 /// Asks the monitor to order the groups; false if none runs.

@@ -13,7 +13,7 @@ use super::tree::{Node, Sources, Table, Value};
 use super::units::show_duration;
 use super::values::{
     Wrong, absolute_path, boolean, check_address, check_log_filter, group_name, id, log_filter,
-    nearest, parse_address, quote, string, word_of,
+    nearest, parse_address, quote, socket_path, string, word_of,
 };
 use super::{
     Allow, Arguments, Config, Deliver, GROUPS_MAX, GroupSettings, LogFormat, MonitorSettings,
@@ -77,7 +77,7 @@ pub(super) fn read(
 fn monitor(reading: &mut Reading<'_>, fields: &mut Fields<'_>) -> MonitorSettings {
     let default = MonitorSettings::default();
     MonitorSettings {
-        socket: fields.value(reading, "socket", default.socket, absolute_path, |path| {
+        socket: fields.value(reading, "socket", default.socket, socket_path, |path| {
             quote(&path.display().to_string())
         }),
         log: fields.value(reading, "log", default.log, log_filter, |filter| {

@@ -297,6 +297,19 @@ fn log_filter_is_a_level_or_modules_with_levels() {
 }
 
 #[test]
+fn socket_is_an_absolute_path_that_the_kernel_takes() {
+    assert_eq!(
+        one_mistake("[monitor]\nsocket = \"exod.sock\""),
+        "2:10 \"exod.sock\" does not begin with /; write the whole path"
+    );
+    let long = one_mistake(&format!("[monitor]\nsocket = \"/{}\"", "x".repeat(107)));
+    assert!(
+        long.starts_with("2:10 a path of 108 bytes is too long"),
+        "{long}"
+    );
+}
+
+#[test]
 fn lists_of_people_and_programs_are_checked_item_by_item() {
     let text = "[[group]]\naddress = \"239.1.2.3:5\"\n\
                 may_join = { uid = [1, -1, \"root\"], exe = [\"python3\"] }";

@@ -8,6 +8,9 @@ use tracing_subscriber::EnvFilter;
 use super::tree::{Node, Value};
 
 const LOG_LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
+/// `sun_path` of `sockaddr_un`, less its final zero.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
 /// Names appear in tables, log lines and file names.
 const NAME_BYTES_MAX: usize = 64;
 
@@ -124,6 +127,18 @@ pub(super) fn absolute_path(node: &Node) -> Result<PathBuf, Wrong> {
     if !path.is_absolute() {
         let what = format!("\"{}\" does not begin with /", path.display());
         return Err(Wrong::new(what, "write the whole path"));
+    }
+    Ok(path)
+}
+
+pub(super) fn socket_path(node: &Node) -> Result<PathBuf, Wrong> {
+    let path = absolute_path(node)?;
+    let length_bytes = path.as_os_str().len();
+    if length_bytes > SOCKET_PATH_BYTES_MAX {
+        return Err(Wrong::new(
+            format!("a path of {length_bytes} bytes is too long for a socket"),
+            format!("use one of at most {SOCKET_PATH_BYTES_MAX} bytes"),
+        ));
     }
     Ok(path)
 }
