@@ -310,7 +310,6 @@ static void killed(void) { // a member that dies while it receives and sends
 
 static void killed_while_reading(void) { // it may die with the reader's lock of a shared socket
     int in = receiver(), out = sender();
-    MUST(on(in, SOL_SOCKET, SO_RCVBUFFORCE));
     for (int round = 0; round < 20; round++) {
         pid_t child = MUST(fork());
         if (child == 0) {
