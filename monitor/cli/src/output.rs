@@ -105,7 +105,7 @@ pub(crate) fn table<const N: usize>(header: [&str; N], rows: Vec<[String; N]>) -
         .set_content_arrangement(ContentArrangement::Disabled)
         .set_header(header.to_vec());
     for row in rows {
-        table.add_row(row.to_vec());
+        table.add_row(row.map(|cell| plain(&cell)).to_vec());
     }
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
@@ -116,6 +116,11 @@ pub(crate) fn table<const N: usize>(header: [&str; N], rows: Vec<[String; N]>) -
         let _ = writeln!(text, "{}", line.trim_end());
     }
     text
+}
+
+/// A name that somebody else chose, without what a terminal would obey.
+pub(crate) fn plain(name: &str) -> String {
+    name.replace(char::is_control, "?")
 }
 
 /// "8MiB", "512KiB", "17B": for people.
@@ -134,4 +139,29 @@ pub(crate) fn bytes(count: u64) -> String {
         }
     }
     format!("{count}B")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_as_wide_as_their_words_and_obey_nobody() {
+        let rows = vec![
+            ["1".to_owned(), "x".to_owned()],
+            ["1000".to_owned(), "\u{1b}[2Jy".to_owned()],
+        ];
+        assert_eq!(
+            table(["PID", "NAME"], rows),
+            "PID   NAME\n1     x\n1000  ?[2Jy\n"
+        );
+    }
+
+    #[test]
+    fn sizes_have_at_most_one_digit_of_fraction() {
+        assert_eq!(bytes(17), "17B");
+        assert_eq!(bytes(8 << 20), "8MiB");
+        assert_eq!(bytes((1 << 20) + (1 << 19)), "1.5MiB");
+        assert_eq!(bytes(u64::MAX), "17179869183.9GiB");
+    }
 }

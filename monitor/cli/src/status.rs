@@ -190,3 +190,50 @@ fn no_monitor(places: &[Place]) -> Stop {
          `systemctl start exod`",
     )
 }
+
+/// One monitor with two processes: a member through shared memory, and one whose join was refused.
+#[cfg(test)]
+pub(crate) fn sample() -> Answer {
+    let document = serde_json::json!({
+        "schema": "exo.status/1",
+        "monitor": {
+            "pid": 1, "uid": 0, "version": "0.1.0", "socket": "/run/exo/exod.sock",
+            "config": null, "uptime_ms": 65_000, "sessions": 2, "from_the_future": {},
+        },
+        "groups": [{
+            "id": 1, "name": "orders", "address": "239.1.2.3:5000", "order": "ring",
+            "deliver": "agreed", "seq": 123, "log_bytes": 8_388_608, "log_used_bytes": 0,
+            "members": 1, "sends": 10, "gaps": 0, "expelled": 0, "slow_policy": "gap",
+            "slow_wait_ms": 5000,
+        }],
+        "sessions": [
+            {
+                "id": 7, "pid": 4242, "uid": 1000, "gid": 1000, "comm": "python3",
+                "exe": "/usr/bin/python3", "submitted": 12,
+                "sockets": [{
+                    "id": 3, "cookie": 991, "inode": 123_456, "domain": "inet",
+                    "bound": "0.0.0.0:5000", "delivery": "kernel",
+                    "rule": "join of 239.1.2.3:5000", "demoted_because": "fdopen",
+                    "memberships": [{
+                        "group": "orders", "address": "239.1.2.3:5000",
+                        "cursor_lag_bytes": 2048, "delivered": 10, "dropped": 0,
+                    }],
+                }],
+                "grants": [], "refusals": [],
+            },
+            {
+                "id": 8, "pid": 4243, "uid": 1001, "comm": "socat", "sockets": [],
+                "refusals": [{
+                    "group": "orders", "asked": "join",
+                    "why": "policy may_join of group orders: uid 1001 is not listed",
+                }],
+            },
+        ],
+        "counters": { "frames_dropped": 0, "sessions_ended": 3 },
+    });
+    Answer {
+        socket: PathBuf::from("/run/exo/exod.sock"),
+        status: Status::deserialize(&document).unwrap(),
+        document,
+    }
+}

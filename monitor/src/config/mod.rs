@@ -6,8 +6,8 @@
 //!  arguments ┘                     └─▶ origins (who said so, line by line)
 //! ```
 //!
-//! A file is parsed into a [`tree`] that remembers where every word stands; trees are merged as
-//! tables; the merged tree is [`read`] into settings. All mistakes of one reading are reported
+//! A file is parsed into a tree that remembers where every word stands; trees are merged as
+//! tables; the merged tree is read into settings. All mistakes of one reading are reported
 //! together, each with file, line, column and what to write instead. Never here: what a setting
 //! does, watching files, and deciding whether a reload is taken.
 

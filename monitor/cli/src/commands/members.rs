@@ -118,3 +118,19 @@ fn row(member: &Member) -> [String; 8] {
         member.dropped.to_string(),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_are_found_by_name_and_by_address() {
+        let status = status::sample().status;
+        for wanted in [None, Some("orders"), Some("239.1.2.3:5000")] {
+            let found = members(&status, wanted);
+            assert_eq!(found.len(), 1);
+            assert_eq!((found[0].pid, found[0].cursor_lag_bytes), (4242, 2048));
+        }
+        assert!(members(&status, Some("quotes")).is_empty());
+    }
+}

@@ -97,3 +97,19 @@ fn row(socket: &Socket) -> [String; 6] {
         },
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_say_which_rule_took_them_and_what_demoted_them() {
+        let status = status::sample().status;
+        let found = sockets(&status, None);
+        assert_eq!(found.len(), 1);
+        let row = row(&found[0]);
+        assert_eq!(row[3], "kernel (because of fdopen)");
+        assert_eq!(row[4], "join of 239.1.2.3:5000");
+        assert!(sockets(&status, Some(1)).is_empty());
+    }
+}

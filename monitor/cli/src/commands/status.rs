@@ -140,6 +140,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn status_says_who_runs_and_what_it_refused() {
+        assert_eq!(
+            text(&status::sample()),
+            "monitor    0.1.0 (pid 1, user 0, up 1m 5s)\n\
+             socket     /run/exo/exod.sock\n\
+             config     none\n\
+             processes  2, with 1 sockets\n\
+             refused    1 requests: see `exo why PID`\n\
+             groups     1\n\
+             \n\
+             \x20 group   address\n\
+             \x20 orders  239.1.2.3:5000  1 members  123 messages\n\
+             \n\
+             sessions_ended 3\n"
+        );
+    }
+
+    #[test]
     fn uptime_has_its_two_largest_units() {
         let shown = |seconds| words(Duration::from_secs(seconds));
         assert_eq!(shown(0), "0s");

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use crate::errors::{FAILED, FINDINGS, Stop};
-use crate::output::Output;
+use crate::output::{Output, plain};
 use crate::process::{Process, UdpSocket};
 use crate::program::{FindError, Obstacle, Program};
 use crate::status::{self, Answer, Group, Session, Socket};
@@ -332,8 +332,8 @@ fn write_text(report: &WhyProcess, text: &mut String) -> std::fmt::Result {
         text,
         "{} ({}, {}): {verdict}",
         report.pid,
-        report.comm,
-        report.exe.display()
+        plain(&report.comm),
+        plain(&report.exe.display().to_string())
     )?;
     text.push_str(&list(&report.reasons));
     for socket in &report.sockets {
@@ -381,5 +381,47 @@ mod tests {
         );
         assert!(rule("0.0.0.0:5000", false).contains("shim is not loaded"));
         assert!(rule("239.1.2.3:5000", true).contains("neither joined"));
+    }
+
+    #[test]
+    fn taken_sockets_come_with_their_rule_and_the_refusals_with_their_reason() {
+        let answer = status::sample();
+        let process = Process {
+            comm: "python3".into(),
+            exe: "/usr/bin/python3".into(),
+            program: Program::inspect(Path::new("/bin/sh")),
+            has_shim: true,
+            socket: None,
+            udp_sockets: vec![
+                UdpSocket {
+                    fds: vec![3, 7],
+                    inode: 123_456,
+                    local: "127.9.9.9:40000".parse().unwrap(),
+                },
+                UdpSocket {
+                    fds: vec![4],
+                    inode: 1,
+                    local: "0.0.0.0:53".parse().unwrap(),
+                },
+            ],
+        };
+        let found = sockets(&process, Some(&answer), Some(&answer.status.sessions[0]));
+        assert_eq!(found.len(), 2);
+        assert!(found[0].taken && !found[1].taken);
+        assert_eq!(
+            (found[0].bound.as_str(), &found[0].fds[..]),
+            ("0.0.0.0:5000", &[3, 7][..])
+        );
+        assert_eq!(
+            found[0].rule,
+            "join of 239.1.2.3:5000, demoted because of fdopen"
+        );
+        assert_eq!(found[1].rule, "no group has port 53");
+
+        let refused: Vec<_> = refusals(&answer.status.sessions[1]).collect();
+        assert!(
+            refused[0].what.contains("uid 1001 is not listed"),
+            "{refused:?}"
+        );
     }
 }

@@ -98,7 +98,7 @@ impl Obstacle {
             Self::WrongArchitecture { .. } => "use a build of it for this machine",
             Self::NotAProgram => "give an ELF executable or a script that begins with #!",
             Self::EmptyEnvironment => "leave -i out of the script's first line",
-            Self::Unreadable { .. } => "make the file readable to tell",
+            Self::Unreadable { .. } => "install what is missing, or make it readable",
         }
     }
 }
@@ -124,7 +124,7 @@ impl fmt::Display for Obstacle {
             }
             Self::NotAProgram => f.write_str("it is neither an ELF executable nor a script"),
             Self::EmptyEnvironment => f.write_str("its first line empties the environment"),
-            Self::Unreadable { error } => write!(f, "it cannot be read: {error}"),
+            Self::Unreadable { error } => write!(f, "what runs it cannot be read: {error}"),
         }
     }
 }
@@ -189,10 +189,12 @@ impl Program {
     /// Walks from interpreter to interpreter to the ELF file that the kernel starts.
     fn follow(&mut self) -> Result<(), Obstacle> {
         for _ in 0..SCRIPT_DEPTH_MAX {
-            let head = read_head(&self.executable).map_err(unreadable)?;
+            let shown = self.executable.display().to_string();
+            let unread = |error: io::Error| unreadable(format!("{shown}: {error}"));
+            let head = read_head(&self.executable).map_err(unread)?;
             if head.starts_with(&elf::ELFMAG) {
                 self.obstacles.extend(gained_rights(&self.executable));
-                let file = File::open(&self.executable).map_err(unreadable)?;
+                let file = File::open(&self.executable).map_err(unread)?;
                 return self.read_elf(file);
             }
             self.executable = if let Some(line) = head.strip_prefix(b"#!") {
