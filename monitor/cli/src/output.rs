@@ -118,6 +118,12 @@ pub(crate) fn table<const N: usize>(header: [&str; N], rows: Vec<[String; N]>) -
     text
 }
 
+/// "1 group", "2 groups".
+pub(crate) fn counted(count: usize, noun: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{ending}")
+}
+
 /// A name that somebody else chose, without what a terminal would obey.
 pub(crate) fn plain(name: &str) -> String {
     name.replace(char::is_control, "?")

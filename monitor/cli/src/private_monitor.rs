@@ -107,6 +107,12 @@ fn start(socket: &Path, folder: &Path, groups: &[SocketAddr]) -> Result<(), Stop
     };
     let log = open_log(&log_path)
         .map_err(|error| failed(format!("cannot write {}: {error}", log_path.display())))?;
+    let socket = std::path::absolute(socket).map_err(|error| {
+        failed(format!(
+            "cannot tell where {} is: {error}",
+            socket.display()
+        ))
+    })?;
     let own = std::env::current_exe()
         .map_err(|error| failed(format!("cannot tell where exo itself is: {error}")))?;
     let (ready, ready_far_end) =
@@ -120,7 +126,7 @@ fn start(socket: &Path, folder: &Path, groups: &[SocketAddr]) -> Result<(), Stop
         "--".into(),
         daemon.clone().into_os_string(),
     ];
-    arguments.extend(["--socket".into(), socket.as_os_str().to_owned()]);
+    arguments.extend(["--socket".into(), socket.into_os_string()]);
     arguments.extend(["--idle-exit".into(), IDLE_EXIT.into()]);
     arguments.extend([
         "--ready-fd".into(),
@@ -131,7 +137,8 @@ fn start(socket: &Path, folder: &Path, groups: &[SocketAddr]) -> Result<(), Stop
     }
     let status = Command::new(own)
         .args(arguments)
-        // The monitor must never run under the shim that it serves.
+        // The monitor outlives the caller's folder and must never run under the shim that it serves.
+        .current_dir("/")
         .env_remove("LD_PRELOAD")
         .env_remove("EXO_SOCKET")
         .stdin(Stdio::null())

@@ -319,7 +319,7 @@ fn config_show_prints_what_config_check_accepts() {
     );
     world
         .run("config check @/exo.toml")
-        .expect(0, "ok: 1 groups", "");
+        .expect(0, "ok: 1 group", "");
     let shown = world.run("config show @/exo.toml");
     shown.expect(0, "log = \"8MiB\"", "");
     world.file("shown.toml", &shown.stdout);

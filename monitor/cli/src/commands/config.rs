@@ -88,7 +88,7 @@ fn check(loaded: Result<Loaded, ConfigErrors>, out: &Output) -> anyhow::Result<E
                 errors: Vec::new(),
             };
             out.report(&report, || {
-                let count = loaded.config.groups.len();
+                let groups = output::counted(loaded.config.groups.len(), "group");
                 let files: Vec<_> = loaded
                     .files
                     .iter()
@@ -99,7 +99,7 @@ fn check(loaded: Result<Loaded, ConfigErrors>, out: &Output) -> anyhow::Result<E
                 } else {
                     files.join(", ")
                 };
-                format!("ok: {count} groups ({files})\n")
+                format!("ok: {groups} ({files})\n")
             })?;
             Ok(ExitCode::SUCCESS)
         }

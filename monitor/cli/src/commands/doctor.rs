@@ -17,7 +17,7 @@ use rustix::process::{PidfdFlags, Resource};
 use serde::Serialize;
 
 use crate::errors::{FINDINGS, NO_MONITOR};
-use crate::output::{Level, Output};
+use crate::output::{Level, Output, counted};
 use crate::place;
 use crate::program::{Obstacle, Program};
 use crate::status;
@@ -128,8 +128,7 @@ fn text(report: &Doctor) -> String {
         .count();
     let _ = match findings {
         0 => writeln!(text, "\nThis machine is fit for Exo."),
-        1 => writeln!(text, "\n1 finding."),
-        count => writeln!(text, "\n{count} findings."),
+        count => writeln!(text, "\n{}.", counted(count, "finding")),
     };
     text
 }
@@ -246,14 +245,14 @@ fn configuration() -> Check {
     match config::load(Some(Path::new(CONFIG_FILE)), false, &Arguments::default()) {
         Ok(loaded) if loaded.files.is_empty() => Check::ok(NAME, "no file, all defaults"),
         Ok(loaded) => {
-            let groups = loaded.config.groups.len();
-            Check::ok(NAME, format!("{CONFIG_FILE}: {groups} groups"))
+            let groups = counted(loaded.config.groups.len(), "group");
+            Check::ok(NAME, format!("{CONFIG_FILE}: {groups}"))
         }
         Err(errors) => Check::fail(
             NAME,
             format!(
-                "{} mistakes, the first at {}",
-                errors.all().len(),
+                "{}, the first at {}",
+                counted(errors.all().len(), "mistake"),
                 errors.all()[0].place
             ),
             "see `exo config check`",

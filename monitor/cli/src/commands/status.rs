@@ -51,8 +51,9 @@ fn write(answer: &Answer, text: &mut String) -> std::fmt::Result {
         .sum();
     writeln!(
         text,
-        "processes  {}, with {sockets} sockets",
-        status.sessions.len()
+        "processes  {}, with {}",
+        status.sessions.len(),
+        output::counted(sockets, "socket")
     )?;
     let refusals: usize = status
         .sessions
@@ -60,7 +61,8 @@ fn write(answer: &Answer, text: &mut String) -> std::fmt::Result {
         .map(|session| session.refusals.len())
         .sum();
     if refusals > 0 {
-        writeln!(text, "refused    {refusals} requests: see `exo why PID`")?;
+        let requests = output::counted(refusals, "request");
+        writeln!(text, "refused    {requests}: see `exo why PID`")?;
     }
     if status.groups.is_empty() {
         return writeln!(
@@ -73,13 +75,13 @@ fn write(answer: &Answer, text: &mut String) -> std::fmt::Result {
         [
             format!("  {}", group.name),
             group.address.clone(),
-            format!("{} members", group.members),
-            format!("{} messages", group.seq),
+            group.members.to_string(),
+            group.seq.to_string(),
         ]
     });
     text.push('\n');
     text.push_str(&output::table(
-        ["  group", "address", "", ""],
+        ["  group", "address", "members", "messages"],
         rows.collect(),
     ));
     let counters: Vec<_> = status
@@ -146,12 +148,12 @@ mod tests {
             "monitor    0.1.0 (pid 1, user 0, up 1m 5s)\n\
              socket     /run/exo/exod.sock\n\
              config     none\n\
-             processes  2, with 1 sockets\n\
-             refused    1 requests: see `exo why PID`\n\
+             processes  2, with 1 socket\n\
+             refused    1 request: see `exo why PID`\n\
              groups     1\n\
              \n\
-             \x20 group   address\n\
-             \x20 orders  239.1.2.3:5000  1 members  123 messages\n\
+             \x20 group   address         members  messages\n\
+             \x20 orders  239.1.2.3:5000  1        123\n\
              \n\
              sessions_ended 3\n"
         );
