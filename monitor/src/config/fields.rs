@@ -38,11 +38,10 @@ impl Reading<'_> {
         self.origins.push(Origin { key, value, from });
     }
 
+    /// The command line said so after all.
     pub(super) fn override_origin(&mut self, key: &str, value: String) {
-        let origin = self.origins.iter_mut().find(|origin| origin.key == key);
-        let origin = origin.expect("every setting of [monitor] has an origin");
-        origin.value = value;
-        origin.from = Place::Argument;
+        self.origins.retain(|origin| origin.key != key);
+        self.origin(key.to_owned(), value, Place::Argument);
     }
 }
 

@@ -299,7 +299,8 @@ pub struct Arguments {
 pub struct Loaded {
     /// The settings.
     pub config: Config,
-    /// One for every setting, in the order of the document.
+    /// One for every setting: those of the files and the defaults in the order of the document, then
+    /// those of the command line.
     pub origins: Vec<Origin>,
     /// The files that were read, in order of rank, lowest first.
     pub files: Vec<PathBuf>,

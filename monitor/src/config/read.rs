@@ -289,6 +289,10 @@ fn apply(reading: &mut Reading<'_>, config: &mut Config, arguments: &Arguments) 
                 );
                 reading.wrong_argument(Wrong::new(what, "run a second monitor for the rest"));
             }
+            Ok(group) if config.groups.iter().any(|known| known.name == group.name) => {
+                let what = format!("-g {address}: another group has this address for a name");
+                reading.wrong_argument(Wrong::new(what, "give that group another name"));
+            }
             Ok(group) => {
                 let key = format!("group.{}.address", group.name);
                 reading.origin(key, quote(&group.name), Place::Argument);

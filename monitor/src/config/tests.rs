@@ -442,6 +442,27 @@ fn wrong_arguments_are_mistakes_of_the_command_line() {
 }
 
 #[test]
+fn arguments_do_not_mind_a_document_that_is_wrong_throughout() {
+    let arguments = Arguments {
+        socket: Some("/tmp/other".into()),
+        log: Some("info".into()),
+        idle_exit: Some(Duration::ZERO),
+        groups: vec!["239.1.2.3:5000".parse().unwrap()],
+        ..Arguments::default()
+    };
+    let errors = load_texts(&["monitor = 5\ngroup = []\n"], &arguments).unwrap_err();
+    assert_eq!(errors.all()[0].place.to_string(), "0.toml:1:11");
+    let name_taken = "[[group]]\nname = \"239.1.2.3:5000\"\naddress = \"239.9.9.9:1\"\n";
+    let errors = load_texts(&[name_taken], &arguments).unwrap_err();
+    assert!(
+        errors
+            .to_string()
+            .contains("another group has this address for a name"),
+        "{errors}"
+    );
+}
+
+#[test]
 fn group_of_an_address_refuses_unicast_with_a_hint() {
     let refused = GroupSettings::for_address("10.0.0.1:1".parse().unwrap()).unwrap_err();
     assert!(refused.to_string().contains("unicast = true"), "{refused}");
