@@ -1,6 +1,5 @@
 //! The words of the command line, defined once for parsing, help and completions.
 
-use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -8,7 +7,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Parser, Subcommand};
 use exo_monitor::config::GroupSettings;
 
-use crate::commands::{completions, config, demo, members, run, sockets, why};
+use crate::commands::{completions, config, demo, detach, members, run, sockets, why};
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 no monitor, 5 findings; \
     `exo run`: the program's own, or 125 exo failed, 126 the program cannot be served, \
@@ -62,11 +61,7 @@ pub(crate) enum Command {
     Version,
     /// Start a program in a session of its own and leave it there; used by `run`.
     #[command(hide = true)]
-    Detach {
-        /// The program and its arguments.
-        #[arg(last = true, required = true)]
-        command: Vec<OsString>,
-    },
+    Detach(detach::DetachArgs),
 }
 
 fn socket_path() -> impl clap::builder::TypedValueParser<Value = PathBuf> {

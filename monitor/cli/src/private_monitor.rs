@@ -121,17 +121,16 @@ fn start(socket: &Path, folder: &Path, groups: &[SocketAddr]) -> Result<(), Stop
     rustix::io::fcntl_setfd(&ready_far_end, FdFlags::empty())
         .map_err(|errno| failed(format!("cannot pass a pipe on: {errno}")))?;
 
-    let mut arguments: Vec<OsString> = vec![
-        "detach".into(),
+    let ready_fd = ready_far_end.as_raw_fd().to_string();
+    let mut arguments: Vec<OsString> = vec!["detach".into(), "--keep".into()];
+    arguments.extend([
+        ready_fd.clone().into(),
         "--".into(),
         daemon.clone().into_os_string(),
-    ];
+    ]);
     arguments.extend(["--socket".into(), socket.into_os_string()]);
     arguments.extend(["--idle-exit".into(), IDLE_EXIT.into()]);
-    arguments.extend([
-        "--ready-fd".into(),
-        ready_far_end.as_raw_fd().to_string().into(),
-    ]);
+    arguments.extend(["--ready-fd".into(), ready_fd.into()]);
     for address in groups {
         arguments.extend(["-g".into(), address.to_string().into()]);
     }

@@ -262,6 +262,34 @@ fn private_monitor_is_started_as_nobodys_child() {
 }
 
 #[test]
+fn private_monitor_inherits_nothing_that_others_wait_for() {
+    let world = World::new();
+    let socket = world.path("private/exod.sock");
+    let daemon = "while [ $1 != --ready-fd ]; do shift; done; ls -l /proc/$$/fd > @/fds; \
+                  eval \"printf x >&$2\"; exec sleep 3\n";
+    let daemon = daemon.replace('@', &world.folder.path().display().to_string());
+    let shim = world.file("libexo_shim.so", "");
+    let daemon = world.program("exod", format!("#!/bin/bash\n{daemon}"));
+    let script = format!(
+        "exec 9> {}; {} --socket {} run -g 239.1.2.3:5000 -- true",
+        world.path("left-open").display(),
+        env!("CARGO_BIN_EXE_exo"),
+        socket.display()
+    );
+    let mut command = Command::new("bash");
+    command
+        .env("EXO_SHIM", shim)
+        .env("EXO_EXOD", daemon)
+        .args(["-c", &script]);
+    Answer::of(&mut command).expect(0, "", "");
+    let fds = fs::read_to_string(world.path("fds")).unwrap();
+    assert!(
+        fds.contains("exod.log") && !fds.contains("left-open"),
+        "{fds}"
+    );
+}
+
+#[test]
 fn private_monitor_that_ends_at_once_is_quoted() {
     let world = World::new();
     let socket = world.path("private/exod.sock");

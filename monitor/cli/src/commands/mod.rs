@@ -33,6 +33,6 @@ pub(crate) fn run(args: &Args, out: &Output) -> anyhow::Result<ExitCode> {
         Command::Demo(demo) => demo::run(demo, out),
         Command::Completions(completions) => completions::run(completions, out),
         Command::Version => version::run(socket, out),
-        Command::Detach { command } => detach::run(command),
+        Command::Detach(detach) => detach::run(detach),
     }
 }
