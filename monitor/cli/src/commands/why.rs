@@ -228,6 +228,11 @@ fn sockets(
     session: Option<&Session>,
 ) -> Vec<SocketAnswer> {
     let taken = session.map_or(&[][..], |session| &session.sockets);
+    let reach = match (process.has_shim, session) {
+        (false, _) => Reach::NoShim,
+        (true, None) => Reach::NotAttached,
+        (true, Some(_)) => Reach::Attached,
+    };
     let groups = answer.map_or(&[][..], |answer| &answer.status.groups);
     let mut answers: Vec<_> = taken
         .iter()
@@ -241,7 +246,7 @@ fn sockets(
                 bound: socket.local.to_string(),
                 taken: false,
                 delivery: None,
-                rule: rule_of_untaken(socket, groups, process.has_shim),
+                rule: rule_of_untaken(socket, groups, reach),
             });
         }
     }
@@ -267,8 +272,27 @@ fn taken_answer(socket: &Socket, process: &Process) -> SocketAnswer {
     }
 }
 
+/// How far Exo is into a process.
+#[derive(Clone, Copy, Debug)]
+enum Reach {
+    NoShim,
+    NotAttached,
+    Attached,
+}
+
+impl Reach {
+    /// Why a socket that fits a group is nevertheless the kernel's.
+    fn why_not(self) -> &'static str {
+        match self {
+            Self::NoShim => "the shim is not loaded",
+            Self::NotAttached => "its process never attached to the monitor",
+            Self::Attached => "it neither joined it nor sent to it since the group was marked",
+        }
+    }
+}
+
 /// Which rule left a socket to the kernel.
-fn rule_of_untaken(socket: &UdpSocket, groups: &[Group], has_shim: bool) -> String {
+fn rule_of_untaken(socket: &UdpSocket, groups: &[Group], reach: Reach) -> String {
     let address_of = |group: &Group| group.address.parse::<SocketAddr>().ok();
     let port = socket.local.port();
     let mut same_port = groups
@@ -284,13 +308,7 @@ fn rule_of_untaken(socket: &UdpSocket, groups: &[Group], has_shim: bool) -> Stri
         .clone()
         .find(|(_, address)| ip.is_unspecified() || address.ip() == ip);
     match (reached, same_port.next()) {
-        (Some((group, _)), _) if !has_shim => {
-            format!("it fits group {}, but the shim is not loaded", group.name)
-        }
-        (Some((group, _)), _) => format!(
-            "it fits group {} by its port, but neither joined it nor sent to it",
-            group.name
-        ),
+        (Some((group, _)), _) => format!("it fits group {}, but {}", group.name, reach.why_not()),
         (None, Some((group, address))) => {
             format!(
                 "bound to {ip}, while group {} is {}",
@@ -358,7 +376,7 @@ fn write_text(report: &WhyProcess, text: &mut String) -> std::fmt::Result {
 mod tests {
     use super::*;
 
-    fn rule(local: &str, has_shim: bool) -> String {
+    fn rule(local: &str, reach: Reach) -> String {
         let group = Group {
             name: "orders".into(),
             address: "239.1.2.3:5000".into(),
@@ -369,18 +387,22 @@ mod tests {
             inode: 1,
             local: local.parse().unwrap(),
         };
-        rule_of_untaken(&socket, &[group], has_shim)
+        rule_of_untaken(&socket, &[group], reach)
     }
 
     #[test]
     fn untaken_socket_is_told_which_rule_decided() {
-        assert_eq!(rule("0.0.0.0:4000", true), "no group has port 4000");
         assert_eq!(
-            rule("10.0.0.1:5000", true),
+            rule("0.0.0.0:4000", Reach::Attached),
+            "no group has port 4000"
+        );
+        assert_eq!(
+            rule("10.0.0.1:5000", Reach::Attached),
             "bound to 10.0.0.1, while group orders is 239.1.2.3"
         );
-        assert!(rule("0.0.0.0:5000", false).contains("shim is not loaded"));
-        assert!(rule("239.1.2.3:5000", true).contains("neither joined"));
+        assert!(rule("0.0.0.0:5000", Reach::NoShim).contains("shim is not loaded"));
+        assert!(rule("0.0.0.0:5000", Reach::NotAttached).contains("never attached"));
+        assert!(rule("239.1.2.3:5000", Reach::Attached).contains("neither joined"));
     }
 
     #[test]
