@@ -298,11 +298,7 @@ fn rule_of_untaken(socket: &UdpSocket, groups: &[Group], reach: Reach) -> String
     let mut same_port = groups
         .iter()
         .filter_map(|group| Some((group, address_of(group)?)))
-        .filter(|(_, address)| address.port() == port)
-        .peekable();
-    if same_port.peek().is_none() {
-        return format!("no group has port {port}");
-    }
+        .filter(|(_, address)| address.port() == port);
     let ip = socket.local.ip();
     let reached = same_port
         .clone()
