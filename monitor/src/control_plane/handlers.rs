@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use libexo::client::pair::TOKEN_BYTE;
 use libexo::control::channel::Descriptors;
 use libexo::control::message::{DemoteReason, Query, Reply, Request};
 use libexo::ids::{GroupId, SessionId, SocketId};
@@ -14,6 +15,7 @@ use libexo::sync::Ordering;
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
 use rustix::io::Errno;
+use rustix::net::SendFlags;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::session::{REFUSALS_MAX, RefusalNote, SOCKETS_MAX, Session, Socket};
@@ -188,6 +190,8 @@ impl Control {
                 let [own, ..] = descriptors;
                 self.demote(session, socket, reason, own)
             }
+            Request::Holder { socket } => return self.answer_with_holder(token, id, session, socket),
+            Request::Closed { socket } => self.closed(session, socket),
             Request::Ring { socket } => self.usable(session, socket).map(drop).map(|()| {
                 self.engine.ask(|done| Command::Ring { socket, done });
                 Reply::Done
@@ -223,12 +227,53 @@ impl Control {
         sent.is_ok()
     }
 
-    /// The socket, if it is this session's. A guess at another one's number is answered as if it
-    /// did not exist.
+    fn answer_with_holder(
+        &mut self,
+        token: usize,
+        id: u32,
+        session: SessionId,
+        socket: SocketId,
+    ) -> bool {
+        use rustix::fd::AsFd;
+        if let Err(errno) = self.usable(session, socket) {
+            return self.reply(token, id, Err(errno));
+        }
+        let (Some(channel), Some(state)) = (self.channel(token), self.sockets.get(&socket)) else {
+            return false;
+        };
+        let holder: Vec<_> = state.holder.iter().map(AsFd::as_fd).collect();
+        let sent = channel.send(Reply::Done.emit(id).as_bytes(), &holder);
+        self.after_send(token, sent)
+    }
+
+    /// A process closed its last descriptor of the socket. Others may have it still: a byte sent to
+    /// a socket that is gone is refused.
+    fn closed(&mut self, session: SessionId, socket: SocketId) -> Result<Reply, Errno> {
+        let state = self.usable(session, socket)?;
+        if state.own.is_none() {
+            let doorbell = state.page.doorbell();
+            if !doorbell.claim() {
+                doorbell.extra.fetch_add(1, Ordering::SeqCst);
+            }
+            let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+            // The refusal of a datagram is an error of the next call.
+            let sent = rustix::net::send(&*state.bell, &[TOKEN_BYTE], flags);
+            let later = rustix::net::sockopt::socket_error(&*state.bell);
+            let refused = Err(Errno::CONNREFUSED);
+            if sent.map(drop) == refused || matches!(later, Ok(Err(Errno::CONNREFUSED))) {
+                self.drop_socket(socket);
+            }
+        }
+        Ok(Reply::Done)
+    }
+
+    /// The socket, if it is this session's or its process has it open, too, by inheritance or by
+    /// gift. A guess at another one's number is answered as if it did not exist.
     fn usable(&mut self, session: SessionId, socket: SocketId) -> Result<&mut Socket, Errno> {
+        let pid = self.sessions.get(&session).ok_or(Errno::SRCH)?.identity.pid;
         self.sockets
             .get_mut(&socket)
-            .filter(|socket| socket.session == session)
+            .filter(|socket| socket.session == session || has_socket(pid, socket.inode))
             .ok_or(Errno::NOENT)
     }
 

@@ -152,6 +152,17 @@ pub enum Request {
         /// The socket.
         socket: SocketId,
     },
+    /// The socket that holds the program's own address in the kernel. Answer: [`Reply::Done`] with
+    /// it, if there is one.
+    Holder {
+        /// The socket.
+        socket: SocketId,
+    },
+    /// This process has closed its last descriptor of a socket.
+    Closed {
+        /// The socket.
+        socket: SocketId,
+    },
     /// On a connection of its own: answer when the session's lane has room again.
     WaitRoom {
         /// The session.
@@ -406,6 +417,8 @@ impl Request {
             }
             Self::Ring { socket } => Packet::begin(10, id).u32(socket.0),
             Self::WaitRoom { session } => Packet::begin(11, id).u32(session.0),
+            Self::Holder { socket } => Packet::begin(16, id).u32(socket.0),
+            Self::Closed { socket } => Packet::begin(17, id).u32(socket.0),
             Self::Ask(Query::Status) => Packet::begin(12, id),
             Self::Ask(Query::AddGroup { address }) => Packet::begin(13, id).address(address),
             Self::Ask(Query::Reload) => Packet::begin(14, id),
@@ -454,6 +467,8 @@ impl Request {
             13 => Self::Ask(Query::AddGroup { address: fields.address()? }),
             14 => Self::Ask(Query::Reload),
             15 => Self::Ask(Query::Stop),
+            16 => Self::Holder { socket: SocketId(fields.u32()?) },
+            17 => Self::Closed { socket: SocketId(fields.u32()?) },
             found => return Err(ParseError::Kind { found }),
         };
         fields.end((request, id))

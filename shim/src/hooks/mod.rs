@@ -1,0 +1,11 @@
+//! The intercepted calls, by family.
+
+pub(crate) mod lifecycle;
+pub(crate) mod naming;
+pub(crate) mod options;
+pub(crate) mod poll;
+pub(crate) mod process;
+pub(crate) mod raw;
+pub(crate) mod recv;
+pub(crate) mod select;
+pub(crate) mod send;

@@ -1,0 +1,373 @@
+//! The process's beginning, and what leaves it: `exec`, `fdopen`, descriptors that are passed on.
+
+use core::sync::atomic::Ordering;
+
+use libc::{c_char, c_int, msghdr};
+use libexo::client::socket::GroupSocket;
+use libexo::control::message::{DemoteReason, Request};
+use libexo::shm::region::Descriptor;
+use libexo::shm::socket_page::{NONBLOCK, delivery};
+use rustix::fd::AsFd;
+
+use crate::convert::borrow;
+use crate::descriptor::{self, Object};
+use crate::{env, real, session};
+
+/// At load: sockets that this process inherited from a program that used Exo are found again.
+pub(crate) fn start() {
+    if env::socket_path().is_none() {
+        return;
+    }
+    let Ok(folder) = rustix::fs::open(
+        c"/proc/self/fd",
+        rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC,
+        rustix::fs::Mode::empty(),
+    )
+    .map(Descriptor::from_owned) else {
+        return;
+    };
+    let mut space = [core::mem::MaybeUninit::uninit(); 2048];
+    let mut entries = rustix::fs::RawDir::new(&folder, &mut space);
+    while let Some(Ok(entry)) = entries.next() {
+        let number = entry.file_name().to_str().ok().and_then(|name| name.parse::<c_int>().ok());
+        if let Some(fd) = number
+            && fd != folder.raw()
+        {
+            adopt(fd);
+        }
+    }
+}
+
+/// Makes `fd` ours if it is a socket that the monitor serves.
+pub(crate) fn adopt(fd: c_int) {
+    if descriptor::get(fd).is_some() {
+        return;
+    }
+    // A doorbell is a UDP socket that is connected to the loopback.
+    let Ok(domain) = rustix::net::sockopt::socket_domain(borrow(fd)) else { return };
+    let is_inet =
+        domain == rustix::net::AddressFamily::INET || domain == rustix::net::AddressFamily::INET6;
+    if !is_inet || !crate::convert::is_udp(fd) || rustix::net::getpeername(borrow(fd)).is_err() {
+        return;
+    }
+    let Ok(cookie) = rustix::net::sockopt::socket_cookie(borrow(fd)) else { return };
+    // Another number of this process may name it already.
+    let mut known = None;
+    descriptor::for_each(|other, object| {
+        if known.is_none()
+            && object.group().is_some()
+            && rustix::net::sockopt::socket_cookie(borrow(other)) == Ok(cookie)
+        {
+            known = Some(object);
+        }
+    });
+    if let Some(object) = known {
+        descriptor::put(fd, core::ptr::from_ref(object).cast_mut());
+        return;
+    }
+    let Some(session) = session::get() else { return };
+    let Ok(group) = GroupSocket::adopt(session, cookie) else { return };
+    let Some(object) = crate::convert::object_of(fd) else { return };
+    if let Ok(status) = rustix::fs::fcntl_getfl(borrow(fd)) {
+        group.page().set(NONBLOCK, status.contains(rustix::fs::OFlags::NONBLOCK));
+    }
+    let _ = group.catch_up(session);
+    object.set_group(group);
+}
+
+/// Switches one socket to kernel delivery.
+pub(crate) fn demote(fd: c_int, object: &Object, reason: DemoteReason) {
+    let Some(group) = object.receiver() else { return };
+    let Some(session) = session::get() else { return };
+    // Room for many datagrams: the monitor sends no more than fit. Beyond the system's limit only
+    // a privileged program gets it.
+    crate::names::set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, 4 << 20);
+    // Nothing of the doorbell's may be left in the queue.
+    let doorbell = group.page().doorbell();
+    let mut byte = [0];
+    if doorbell.token.swap(2, Ordering::SeqCst) == 1 {
+        let flags = rustix::net::RecvFlags::DONTWAIT;
+        for _ in 0..=doorbell.extra.swap(0, Ordering::SeqCst) {
+            let _ = rustix::net::recv(borrow(fd), &mut byte, flags);
+        }
+    }
+    let request = Request::Demote { socket: group.id(), reason };
+    if session.call(request, &[borrow(fd).as_fd()]).is_err() {
+        doorbell.token.store(0, Ordering::SeqCst);
+    }
+}
+
+/// Switches every socket that a program without the shim would inherit.
+fn demote_inheritable() {
+    descriptor::for_each(|fd, object| {
+        let inherits = rustix::io::fcntl_getfd(borrow(fd))
+            .is_ok_and(|flags| !flags.contains(rustix::io::FdFlags::CLOEXEC));
+        if inherits && object.receiver().is_some() {
+            demote(fd, object, DemoteReason::Exec);
+        }
+    });
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fdopen(fd: c_int, mode: *const c_char) -> *mut libc::FILE {
+    if let Some(object) = descriptor::get(fd) {
+        demote(fd, object, DemoteReason::Fdopen);
+    }
+    // SAFETY: the caller's arguments, as libc's function takes them; so in all hooks below.
+    unsafe { real::fdopen(fd, mode) }
+}
+
+/// A message was sent that may carry descriptors: whoever gets one of ours looks at it unseen.
+pub(super) unsafe fn note_passed(message: *const msghdr) {
+    if !descriptor::is_used() {
+        return;
+    }
+    // SAFETY: the kernel has just taken the message.
+    unsafe {
+        each_passed(message, |fd| {
+            if let Some(object) = descriptor::get(fd) {
+                super::options::make_sticky(object, true);
+            }
+        });
+    }
+}
+
+/// A message was received that may carry descriptors.
+pub(super) unsafe fn note_received(message: *const msghdr) {
+    // SAFETY: the kernel has just filled the message.
+    unsafe {
+        if message.is_null() || (*message).msg_controllen == 0 || env::socket_path().is_none() {
+            return;
+        }
+        each_passed(message, |fd| {
+            super::lifecycle::fresh(fd);
+            adopt(fd);
+        });
+    }
+}
+
+unsafe fn each_passed(message: *const msghdr, each: impl Fn(c_int)) {
+    // SAFETY: by contract a message that the kernel has accepted.
+    unsafe {
+        if message.is_null() {
+            return;
+        }
+        let mut header = libc::CMSG_FIRSTHDR(message);
+        while let Some(this) = header.as_ref() {
+            if this.cmsg_level == libc::SOL_SOCKET && this.cmsg_type == libc::SCM_RIGHTS {
+                let bytes = this.cmsg_len.saturating_sub(size_of::<libc::cmsghdr>());
+                let first = libc::CMSG_DATA(header).cast::<c_int>();
+                for i in 0..bytes / 4 {
+                    each(first.add(i).read_unaligned());
+                }
+            }
+            header = libc::CMSG_NXTHDR(message, header);
+        }
+    }
+}
+
+/// Whether a program file can be followed by the shim: dynamically linked, and nothing that makes
+/// the loader ignore a preload.
+unsafe fn is_followed(path: *const c_char, envp: *const *const c_char) -> bool {
+    // SAFETY: the arguments of an exec.
+    unsafe { is_dynamic(path) && has_preload(envp) }
+}
+
+unsafe fn has_preload(envp: *const *const c_char) -> bool {
+    if envp.is_null() {
+        return false;
+    }
+    // SAFETY: an environment, which a null pointer ends.
+    unsafe {
+        let mut entry = envp;
+        while let Some(text) = (*entry).as_ref() {
+            let text = core::ffi::CStr::from_ptr(text).to_bytes();
+            if text.starts_with(b"LD_PRELOAD=")
+                && text.windows(11).any(|part| part == b"libexo_shim")
+            {
+                return true;
+            }
+            entry = entry.add(1);
+        }
+    }
+    false
+}
+
+unsafe fn is_dynamic(path: *const c_char) -> bool {
+    // SAFETY: a path, as exec takes it.
+    let Some(path) = (unsafe { path.as_ref() }) else { return false };
+    // SAFETY: as above.
+    let path = unsafe { core::ffi::CStr::from_ptr(path) };
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+    let Ok(file) = rustix::fs::open(path, flags, rustix::fs::Mode::empty()) else { return false };
+    let file = Descriptor::from_owned(file);
+    if let Ok(stat) = rustix::fs::fstat(&file)
+        && stat.st_mode & 0o6000 != 0
+    {
+        return false;
+    }
+    let mut head = [0_u8; 4096];
+    let Ok(len) = rustix::io::pread(&file, &mut head, 0) else { return false };
+    if head.starts_with(b"#!") {
+        return true; // its interpreter is as good as any; a static one is rare
+    }
+    if len < 64 || !head.starts_with(b"\x7fELF") || head[4] != 2 {
+        return false;
+    }
+    let word = |at: usize, size: usize| {
+        head.get(at..at + size)
+            .map_or(0, |bytes| bytes.iter().rev().fold(0_u64, |sum, b| sum << 8 | u64::from(*b)))
+    };
+    let (offset, size, count) = (word(32, 8), word(54, 2), word(56, 2));
+    (0..count).any(|i| {
+        usize::try_from(offset + i * size).is_ok_and(|at| word(at, 4) == 3 /* PT_INTERP */)
+    })
+}
+
+/// Before another program takes over, or is started beside this one.
+unsafe fn before_exec(path: *const c_char, envp: *const *const c_char) {
+    if !descriptor::is_used() {
+        return;
+    }
+    let errno = crate::errno::get();
+    // SAFETY: the arguments of an exec.
+    if !unsafe { is_followed(path, envp) } {
+        demote_inheritable();
+    }
+    crate::errno::set(errno);
+}
+
+unsafe extern "C" {
+    static environ: *const *const c_char;
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn execve(
+    path: *const c_char,
+    argv: *const *const c_char,
+    envp: *const *const c_char,
+) -> c_int {
+    // SAFETY: as above.
+    unsafe {
+        before_exec(path, envp);
+        real::execve(path, argv, envp)
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn execv(path: *const c_char, argv: *const *const c_char) -> c_int {
+    // SAFETY: as above.
+    unsafe { execve(path, argv, environ) }
+}
+
+/// The file that a search through `PATH` finds; the name itself if it has a slash or none is found.
+unsafe fn searched(name: *const c_char, found: &mut [u8; 4096]) -> *const c_char {
+    // SAFETY: a name, as exec takes it.
+    unsafe {
+        if name.is_null() {
+            return name;
+        }
+        let text = core::ffi::CStr::from_ptr(name).to_bytes();
+        let path = libc::getenv(c"PATH".as_ptr());
+        if text.contains(&b'/') || path.is_null() {
+            return name;
+        }
+        for folder in core::ffi::CStr::from_ptr(path).to_bytes().split(|byte| *byte == b':') {
+            let len = folder.len() + 1 + text.len();
+            if len + 1 > found.len() {
+                continue;
+            }
+            found[..folder.len()].copy_from_slice(folder);
+            found[folder.len()] = b'/';
+            found[folder.len() + 1..len].copy_from_slice(text);
+            found[len] = 0;
+            if libc::access(found.as_ptr().cast(), libc::X_OK) == 0 {
+                return found.as_ptr().cast();
+            }
+        }
+        name
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn execvpe(
+    name: *const c_char,
+    argv: *const *const c_char,
+    envp: *const *const c_char,
+) -> c_int {
+    // SAFETY: as above.
+    unsafe {
+        if descriptor::is_used() {
+            let mut found = [0; 4096];
+            before_exec(searched(name, &mut found), envp);
+        }
+        real::execvpe(name, argv, envp)
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn execvp(name: *const c_char, argv: *const *const c_char) -> c_int {
+    // SAFETY: as above.
+    unsafe { execvpe(name, argv, environ) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fexecve(
+    fd: c_int,
+    argv: *const *const c_char,
+    envp: *const *const c_char,
+) -> c_int {
+    // SAFETY: as above.
+    unsafe {
+        if descriptor::is_used() && !has_preload(envp) {
+            demote_inheritable();
+        }
+        real::fexecve(fd, argv, envp)
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn posix_spawn(
+    pid: *mut libc::pid_t,
+    path: *const c_char,
+    actions: *const libc::c_void,
+    attributes: *const libc::c_void,
+    argv: *const *const c_char,
+    envp: *const *const c_char,
+) -> c_int {
+    // SAFETY: as above.
+    unsafe {
+        before_exec(path, envp);
+        real::posix_spawn(pid, path, actions, attributes, argv, envp)
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn posix_spawnp(
+    pid: *mut libc::pid_t,
+    name: *const c_char,
+    actions: *const libc::c_void,
+    attributes: *const libc::c_void,
+    argv: *const *const c_char,
+    envp: *const *const c_char,
+) -> c_int {
+    // SAFETY: as above.
+    unsafe {
+        if descriptor::is_used() {
+            let mut found = [0; 4096];
+            before_exec(searched(name, &mut found), envp);
+        }
+        real::posix_spawnp(pid, name, actions, attributes, argv, envp)
+    }
+}
+
+/// The process sets up an `io_uring`, which reads and writes without the hooks.
+pub(super) fn demote_all(reason: DemoteReason) {
+    descriptor::for_each(|fd, object| {
+        if object.group().is_some_and(|group| {
+            group.page().delivery.load(Ordering::Relaxed) == delivery::SHARED_MEMORY
+        }) {
+            demote(fd, object, reason);
+        }
+    });
+}

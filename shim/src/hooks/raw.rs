@@ -1,0 +1,95 @@
+//! `syscall`, `splice`: calls that go around the others.
+
+use libc::{c_int, c_long, c_uint, size_t, ssize_t};
+use libexo::control::message::DemoteReason;
+
+use super::{lifecycle, naming, options, poll, process, recv, select, send};
+use crate::{descriptor, env, real};
+
+/// `syscall` with the arguments that every call has room for. The numbers below go through the
+/// hooks when they concern a socket of ours; everything else goes straight on.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn syscall(
+    number: c_long,
+    a: usize,
+    b: usize,
+    c: usize,
+    d: usize,
+    e: usize,
+    f: usize,
+) -> c_long {
+    // SAFETY: the caller's arguments.
+    unsafe {
+        if env::socket_path().is_none() || number == libc::SYS_futex {
+            return real::syscall(number, a, b, c, d, e, f);
+        }
+        #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "the kernel takes the low bits, too")]
+        match number {
+            libc::SYS_close => c_long::from(lifecycle::close(a as c_int)),
+            libc::SYS_socket => {
+                c_long::from(lifecycle::socket(a as c_int, b as c_int, c as c_int))
+            }
+            libc::SYS_bind => c_long::from(naming::bind(a as c_int, b as _, c as _)),
+            libc::SYS_connect => c_long::from(naming::connect(a as c_int, b as _, c as _)),
+            libc::SYS_setsockopt => c_long::from(options::setsockopt(
+                a as c_int, b as c_int, c as c_int, d as _, e as _,
+            )),
+            libc::SYS_sendto => {
+                send::sendto(a as c_int, b as _, c, d as c_int, e as _, f as _) as c_long
+            }
+            libc::SYS_sendmsg => send::sendmsg(a as c_int, b as _, c as c_int) as c_long,
+            libc::SYS_dup3 => {
+                c_long::from(lifecycle::dup3(a as c_int, b as c_int, c as c_int))
+            }
+            libc::SYS_dup => c_long::from(lifecycle::dup(a as c_int)),
+            libc::SYS_close_range => {
+                c_long::from(lifecycle::close_range(a as c_uint, b as c_uint, c as c_int))
+            }
+            libc::SYS_epoll_ctl => {
+                c_long::from(poll::epoll_ctl(a as c_int, b as c_int, c as c_int, d as _))
+            }
+            libc::SYS_io_uring_setup => {
+                process::demote_all(DemoteReason::IoUring);
+                real::syscall(number, a, b, c, d, e, f)
+            }
+            _ if !descriptor::is_used() => real::syscall(number, a, b, c, d, e, f),
+            libc::SYS_read => recv::read(a as c_int, b as _, c) as c_long,
+            libc::SYS_write => send::write(a as c_int, b as _, c) as c_long,
+            libc::SYS_recvfrom => {
+                recv::recvfrom(a as c_int, b as _, c, d as c_int, e as _, f as _) as c_long
+            }
+            libc::SYS_recvmsg => recv::recvmsg(a as c_int, b as _, c as c_int) as c_long,
+            libc::SYS_recvmmsg => c_long::from(recv::recvmmsg(
+                a as c_int, b as _, c as c_uint, d as c_int, e as _,
+            )),
+            libc::SYS_sendmmsg => {
+                c_long::from(send::sendmmsg(a as c_int, b as _, c as c_uint, d as c_int))
+            }
+            libc::SYS_fcntl => c_long::from(options::fcntl(a as c_int, b as c_int, c)),
+            libc::SYS_ioctl => c_long::from(options::ioctl(a as c_int, b as _, c)),
+            #[cfg(target_arch = "x86_64")]
+            libc::SYS_poll => c_long::from(poll::poll(a as _, b as _, c as c_int)),
+            #[cfg(target_arch = "x86_64")]
+            libc::SYS_select => c_long::from(select::select(
+                a as c_int, b as _, c as _, d as _, e as _,
+            )),
+            _ => real::syscall(number, a, b, c, d, e, f),
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn splice(
+    input: c_int,
+    off_in: *mut i64,
+    output: c_int,
+    off_out: *mut i64,
+    len: size_t,
+    flags: c_uint,
+) -> ssize_t {
+    if let Some(object) = descriptor::get(input) {
+        process::demote(input, object, DemoteReason::Splice);
+    }
+    // SAFETY: as above.
+    unsafe { real::splice(input, off_in, output, off_out, len, flags) }
+}

@@ -1,0 +1,678 @@
+//! `recv`, `recvfrom`, `recvmsg`, `recvmmsg`, `read`, `readv` and their fortified forms.
+
+use core::ffi::c_void;
+use core::net::{IpAddr, SocketAddr, SocketAddrV6};
+use core::ptr;
+use core::sync::atomic::Ordering;
+
+use libc::{
+    c_int, c_uint, cmsghdr, iovec, mmsghdr, msghdr, size_t, sockaddr, socklen_t, ssize_t, timespec,
+};
+use libexo::client::pair::{MAIL_BYTE, MAIL_HEADER_BYTES, TOKEN_BYTE};
+use libexo::client::session::Session;
+use libexo::client::socket::{GroupSocket, Incoming, is_expelled};
+use libexo::shm::log::Origin;
+use libexo::shm::socket_page::{NONBLOCK, READ_SHUT};
+use rustix::net::RecvFlags;
+
+use super::options::wish;
+use crate::convert::borrow;
+use crate::descriptor::{self, Object};
+use crate::errno::{fail, fail_len};
+use crate::{names, real, session};
+
+/// Looks at the log before a receiver goes to sleep: a few hundred nanoseconds, in which a
+/// sender on another core that is just at it gets through.
+const LOOKS_BEFORE_SLEEP: u32 = 100;
+
+/// Where a datagram is to be put: the caller's buffers and what it wants to know.
+pub(super) struct Target {
+    iov: *const iovec,
+    count: usize,
+    name: *mut sockaddr,
+    name_len: *mut socklen_t,
+    message: *mut msghdr,
+}
+
+/// A datagram that was received.
+struct Received {
+    /// Bytes of the datagram.
+    len: usize,
+    /// Bytes that found room.
+    copied: usize,
+    origin: Origin,
+    time_ns: u64,
+    /// The group it was sent to and the interface, for `IP_PKTINFO`; `None` for a plain unicast one.
+    group: Option<(SocketAddr, u32)>,
+    dropped: u64,
+}
+
+impl Target {
+    /// Copies the payload into the buffers.
+    ///
+    /// # Safety
+    ///
+    /// The buffers are writable.
+    #[inline]
+    unsafe fn copy(&self, incoming: &Incoming<'_>) -> usize {
+        let mut copied = 0;
+        for i in 0..self.count {
+            // SAFETY: `count` entries by contract, each with a writable buffer.
+            unsafe {
+                let part = &*self.iov.add(i);
+                if part.iov_len > 0 {
+                    copied += incoming.record.copy_to(copied, part.iov_base.cast(), part.iov_len);
+                }
+            }
+            if copied == incoming.record.head.len as usize {
+                break;
+            }
+        }
+        copied
+    }
+}
+
+/// The heart of all receiving calls on a socket that is a member of groups.
+///
+/// # Safety
+///
+/// The target's pointers are valid for what they say.
+#[inline]
+pub(super) unsafe fn receive(
+    fd: c_int,
+    object: &'static Object,
+    socket: &'static GroupSocket,
+    flags: c_int,
+    target: &Target,
+) -> ssize_t {
+    let Some(session) = session::get().or_else(session::last) else {
+        return fail_len(libc::ENETDOWN);
+    };
+    let peek = flags & libc::MSG_PEEK != 0;
+    loop {
+        let wants = socket.page().has(wish::ANY);
+        let got = socket.receive(session, borrow(fd), peek, |incoming| {
+            // SAFETY: by contract.
+            let copied = unsafe { target.copy(incoming) };
+            let membership = incoming.membership;
+            Received {
+                len: incoming.record.head.len as usize,
+                copied,
+                origin: incoming.record.origin(),
+                time_ns: incoming.record.head.time.0,
+                group: wants.then(|| {
+                    let group = membership.address.get();
+                    let any = SocketAddr::new(IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED), 0);
+                    (group.unwrap_or(any), membership.interface.load(Ordering::Relaxed))
+                }),
+                dropped: membership.dropped.load(Ordering::Relaxed),
+            }
+        });
+        if let Some(received) = got {
+            // SAFETY: by contract.
+            return unsafe { finish(object, socket, target, flags, &received) };
+        }
+        // SAFETY: by contract.
+        if let Some(result) = unsafe { receive_slow(fd, object, socket, session, flags, target) } {
+            return result;
+        }
+    }
+}
+
+/// The log is empty: plain datagrams, ends, and waiting. `None` means to look again.
+///
+/// # Safety
+///
+/// As `receive`.
+#[cold]
+unsafe fn receive_slow(
+    fd: c_int,
+    object: &'static Object,
+    socket: &'static GroupSocket,
+    session: &'static Session,
+    flags: c_int,
+    target: &Target,
+) -> Option<ssize_t> {
+    let page = socket.page();
+    if socket.lacks_a_log() {
+        // A sharer of the socket joined a group. Without the monitor its log cannot be had yet.
+        let _ = socket.catch_up(session);
+        if socket.is_readable(session) {
+            return None;
+        }
+    }
+    if page.has(READ_SHUT) {
+        return Some(0);
+    }
+    if is_expelled(page) {
+        return Some(fail_len(libc::ECONNABORTED));
+    }
+    if page.mail_sent.load(Ordering::SeqCst) != page.mail_taken.load(Ordering::SeqCst) {
+        // SAFETY: by contract.
+        if let Some(received) = unsafe { take_mail(fd, object, socket, flags, target) } {
+            return Some(received);
+        }
+    }
+    if flags & libc::MSG_DONTWAIT != 0 || page.has(NONBLOCK) {
+        return Some(fail_len(libc::EAGAIN));
+    }
+    for _ in 0..LOOKS_BEFORE_SLEEP {
+        if socket.is_readable(session) {
+            return None;
+        }
+        core::hint::spin_loop();
+    }
+    let doorbell = page.doorbell();
+    object.sleepers.fetch_add(1, Ordering::AcqRel);
+    doorbell.begin_sleep();
+    let mut result = 1;
+    if !socket.is_readable(session) && page.delivery.load(Ordering::Acquire) == 0 {
+        let mut byte = 0_u8;
+        // The kernel's own wait on the program's own socket: time-outs, signals, cancellation and
+        // shutdown are what they always were. The byte stays in the queue.
+        // SAFETY: one writable byte.
+        result = unsafe { real::recv(fd, (&raw mut byte).cast::<c_void>(), 1, libc::MSG_PEEK) };
+    }
+    let errno = crate::errno::get();
+    doorbell.end_sleep();
+    object.sleepers.fetch_sub(1, Ordering::AcqRel);
+    if page.delivery.load(Ordering::Acquire) != 0 {
+        // SAFETY: by contract.
+        return Some(unsafe { receive_from_kernel(fd, flags, target) });
+    }
+    match result {
+        0 => Some(0), // shut down
+        // The monitor's end is gone; it comes back, or another error tells.
+        -1 if errno == libc::ECONNREFUSED => None,
+        -1 => Some(fail_len(errno)),
+        _ => None,
+    }
+}
+
+/// The socket was switched to kernel delivery while this thread waited.
+///
+/// # Safety
+///
+/// As `receive`.
+unsafe fn receive_from_kernel(fd: c_int, flags: c_int, target: &Target) -> ssize_t {
+    // SAFETY: all zero is a message without anything; the pointers are the caller's.
+    unsafe {
+        let mut message: msghdr = core::mem::zeroed();
+        message.msg_iov = target.iov.cast_mut();
+        message.msg_iovlen = target.count;
+        message.msg_name = target.name.cast();
+        if !target.name_len.is_null() {
+            message.msg_namelen = *target.name_len;
+        }
+        let result = real::recvmsg(fd, &raw mut message, flags);
+        if !target.name_len.is_null() {
+            *target.name_len = message.msg_namelen;
+        }
+        result
+    }
+}
+
+/// Takes a plain unicast datagram that the monitor relayed into the kernel queue.
+///
+/// # Safety
+///
+/// As `receive`.
+unsafe fn take_mail(
+    fd: c_int,
+    object: &'static Object,
+    socket: &'static GroupSocket,
+    flags: c_int,
+    target: &Target,
+) -> Option<ssize_t> {
+    let page = socket.page();
+    let mut first = [0];
+    loop {
+        let look = RecvFlags::PEEK | RecvFlags::DONTWAIT | RecvFlags::TRUNC;
+        let (_, len) = rustix::net::recv(borrow(fd), &mut first, look).ok()?;
+        if first[0] == MAIL_BYTE && len >= MAIL_HEADER_BYTES {
+            break;
+        }
+        // A doorbell byte in front of it, whose token was taken already.
+        let flags = RecvFlags::DONTWAIT;
+        if rustix::net::recv(borrow(fd), &mut first, flags).is_err() || first[0] != TOKEN_BYTE {
+            return None;
+        }
+    }
+    let mut header = [0_u8; MAIL_HEADER_BYTES];
+    let mut parts =
+        [iovec { iov_base: header.as_mut_ptr().cast(), iov_len: MAIL_HEADER_BYTES }; 65];
+    let count = target.count.min(64);
+    for (i, part) in parts.iter_mut().skip(1).take(count).enumerate() {
+        // SAFETY: `count` entries by contract.
+        *part = unsafe { *target.iov.add(i) };
+    }
+    // SAFETY: all zero is a message without anything; every part is writable.
+    let len = unsafe {
+        let mut message: msghdr = core::mem::zeroed();
+        message.msg_iov = parts.as_mut_ptr();
+        message.msg_iovlen = count + 1;
+        let peek = flags & libc::MSG_PEEK;
+        real::recvmsg(fd, &raw mut message, libc::MSG_DONTWAIT | libc::MSG_TRUNC | peek)
+    };
+    let len = usize::try_from(len).ok()?.checked_sub(MAIL_HEADER_BYTES)?;
+    if flags & libc::MSG_PEEK == 0 {
+        page.mail_taken.fetch_add(1, Ordering::SeqCst);
+    }
+    let port = u16::from_le_bytes([header[2], header[3]]);
+    let source = if header[1] == 6 {
+        let scope = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
+        let ip: [u8; 16] = header[8..24].try_into().ok()?;
+        names::canonical(SocketAddr::V6(SocketAddrV6::new(ip.into(), port, 0, scope)))
+    } else {
+        let ip: [u8; 4] = header[8..12].try_into().ok()?;
+        SocketAddr::new(IpAddr::from(ip), port)
+    };
+    // SAFETY: `count` entries by contract.
+    let room: usize = (0..count).map(|i| unsafe { (*target.iov.add(i)).iov_len }).sum();
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    let received = Received {
+        len,
+        copied: len.min(room),
+        origin: Origin { source, ttl: 64, tos: 0, no_loop: None },
+        time_ns: now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned(),
+        group: None,
+        dropped: 0,
+    };
+    // SAFETY: by contract.
+    Some(unsafe { finish(object, socket, target, flags, &received) })
+}
+
+/// Tells the caller about a datagram whose bytes it has.
+///
+/// # Safety
+///
+/// As `receive`.
+#[inline]
+unsafe fn finish(
+    object: &Object,
+    socket: &GroupSocket,
+    target: &Target,
+    flags: c_int,
+    received: &Received,
+) -> ssize_t {
+    let cut = received.copied < received.len;
+    // SAFETY: by contract.
+    unsafe {
+        names::store(received.origin.source, object.inet6, target.name, target.name_len);
+        if let Some(message) = target.message.as_mut() {
+            message.msg_flags = if cut { libc::MSG_TRUNC } else { 0 };
+            if socket.page().has(wish::ANY) && !message.msg_control.is_null() {
+                write_control(object, socket, message, received);
+            } else {
+                message.msg_controllen = 0;
+            }
+        }
+    }
+    let len = if flags & libc::MSG_TRUNC != 0 { received.len } else { received.copied };
+    len.cast_signed()
+}
+
+/// Control messages that the program asked for, in the kernel's order.
+unsafe fn write_control(
+    object: &Object,
+    socket: &GroupSocket,
+    message: &mut msghdr,
+    received: &Received,
+) {
+    let page = socket.page();
+    let room = message.msg_controllen;
+    let mut control = Control { base: message.msg_control.cast(), room, used: 0, cut: false };
+    let (seconds, nanoseconds) =
+        (received.time_ns / 1_000_000_000, received.time_ns % 1_000_000_000);
+    if page.has(wish::TIMESTAMP_NS) {
+        control.put(
+            libc::SOL_SOCKET,
+            libc::SCM_TIMESTAMPNS,
+            &[seconds.to_ne_bytes(), nanoseconds.to_ne_bytes()].concat_array(),
+        );
+    } else if page.has(wish::TIMESTAMP) {
+        control.put(
+            libc::SOL_SOCKET,
+            libc::SCM_TIMESTAMP,
+            &[seconds.to_ne_bytes(), (nanoseconds / 1000).to_ne_bytes()].concat_array(),
+        );
+    }
+    if page.has(wish::OVERFLOW) && received.dropped > 0 {
+        #[allow(clippy::cast_possible_truncation, reason = "the kernel's counter wraps, too")]
+        let dropped = received.dropped as u32;
+        control.put(libc::SOL_SOCKET, libc::SO_RXQ_OVFL, &dropped.to_ne_bytes());
+    }
+    let any = (SocketAddr::new(IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED), 0), 0);
+    let (group, interface) = received.group.unwrap_or(any);
+    if object.inet6 {
+        if page.has(wish::PKTINFO6) {
+            let ip = match group.ip() {
+                IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+                IpAddr::V6(v6) => v6,
+            };
+            let mut bytes = [0; 20];
+            bytes[..16].copy_from_slice(&ip.octets());
+            bytes[16..].copy_from_slice(&interface.to_ne_bytes());
+            control.put(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &bytes);
+        }
+        if page.has(wish::HOPS6) {
+            let hops = i32::from(received.origin.ttl).to_ne_bytes();
+            control.put(libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT, &hops);
+        }
+        if page.has(wish::CLASS6) {
+            let class = i32::from(received.origin.tos).to_ne_bytes();
+            control.put(libc::IPPROTO_IPV6, libc::IPV6_TCLASS, &class);
+        }
+    }
+    if let (IpAddr::V4(ip), true) = (group.ip(), page.has(wish::IPV4)) {
+        if page.has(wish::PKTINFO) {
+            let mut bytes = [0; 12];
+            bytes[..4].copy_from_slice(&interface.to_ne_bytes());
+            if let Some(local) = super::options::interface_address(interface) {
+                bytes[4..8].copy_from_slice(&local.octets());
+            }
+            bytes[8..].copy_from_slice(&ip.octets());
+            control.put(libc::IPPROTO_IP, libc::IP_PKTINFO, &bytes);
+        }
+        if page.has(wish::TTL) {
+            let ttl = i32::from(received.origin.ttl).to_ne_bytes();
+            control.put(libc::IPPROTO_IP, libc::IP_TTL, &ttl);
+        }
+        if page.has(wish::TOS) {
+            control.put(libc::IPPROTO_IP, libc::IP_TOS, &[received.origin.tos]);
+        }
+        if page.has(wish::ORIGINAL) {
+            let mut name: names::NameBytes = [0; 28];
+            let len = names::encode(group, false, &mut name);
+            control.put(libc::IPPROTO_IP, libc::IP_RECVORIGDSTADDR, &name[..len]);
+        }
+    }
+    if control.cut {
+        message.msg_flags |= libc::MSG_CTRUNC;
+    }
+    message.msg_controllen = control.used;
+}
+
+trait ConcatArray {
+    fn concat_array(self) -> [u8; 16];
+}
+
+impl ConcatArray for [[u8; 8]; 2] {
+    fn concat_array(self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&self[0]);
+        bytes[8..].copy_from_slice(&self[1]);
+        bytes
+    }
+}
+
+/// A control buffer being filled.
+struct Control {
+    base: *mut u8,
+    room: usize,
+    used: usize,
+    cut: bool,
+}
+
+impl Control {
+    const HEADER: usize = size_of::<cmsghdr>();
+
+    fn put(&mut self, level: c_int, kind: c_int, bytes: &[u8]) {
+        let rest = self.room.saturating_sub(self.used);
+        if rest < Self::HEADER {
+            self.cut = true;
+            return;
+        }
+        let fitting = bytes.len().min(rest - Self::HEADER);
+        self.cut |= fitting < bytes.len();
+        // SAFETY: all zero is a header; the room was checked.
+        unsafe {
+            let mut header: cmsghdr = core::mem::zeroed();
+            header.cmsg_len = Self::HEADER + fitting;
+            header.cmsg_level = level;
+            header.cmsg_type = kind;
+            let at = self.base.add(self.used);
+            ptr::write_unaligned(at.cast(), header);
+            ptr::copy_nonoverlapping(bytes.as_ptr(), at.add(Self::HEADER), fitting);
+        }
+        self.used += (Self::HEADER + fitting).next_multiple_of(8).min(rest);
+    }
+}
+
+/// The object and the socket, if `fd` is read from shared memory.
+#[inline]
+fn ours(fd: c_int) -> Option<(&'static Object, &'static GroupSocket)> {
+    let object = descriptor::get(fd)?;
+    Some((object, object.receiver()?))
+}
+
+/// Whether the kernel must answer whatever the socket is.
+const fn is_for_kernel(flags: c_int) -> bool {
+    flags & (libc::MSG_ERRQUEUE | libc::MSG_OOB) != 0
+}
+
+#[inline]
+unsafe fn receive_one(
+    fd: c_int,
+    buf: *mut c_void,
+    len: size_t,
+    flags: c_int,
+    name: *mut sockaddr,
+    name_len: *mut socklen_t,
+    kernel: impl FnOnce() -> ssize_t,
+) -> ssize_t {
+    let Some((object, socket)) = ours(fd) else { return kernel() };
+    if is_for_kernel(flags) {
+        return kernel();
+    }
+    let part = iovec { iov_base: buf, iov_len: len };
+    let target =
+        Target { iov: &raw const part, count: 1, name, name_len, message: ptr::null_mut() };
+    // SAFETY: the caller's pointers.
+    unsafe { receive(fd, object, socket, flags, &target) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn recv(fd: c_int, buf: *mut c_void, len: size_t, flags: c_int) -> ssize_t {
+    // SAFETY: the caller's arguments, as libc's function takes them; so in all hooks below.
+    unsafe {
+        let null = ptr::null_mut();
+        receive_one(fd, buf, len, flags, null, null.cast(), || real::recv(fd, buf, len, flags))
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn __recv_chk(
+    fd: c_int,
+    buf: *mut c_void,
+    len: size_t,
+    size: size_t,
+    flags: c_int,
+) -> ssize_t {
+    // SAFETY: as above; the check that the caller was compiled with is kept.
+    unsafe {
+        assert_fits(len, size);
+        recv(fd, buf, len, flags)
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn recvfrom(
+    fd: c_int,
+    buf: *mut c_void,
+    len: size_t,
+    flags: c_int,
+    name: *mut sockaddr,
+    name_len: *mut socklen_t,
+) -> ssize_t {
+    // SAFETY: as above.
+    unsafe {
+        receive_one(fd, buf, len, flags, name, name_len, || {
+            real::recvfrom(fd, buf, len, flags, name, name_len)
+        })
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn __recvfrom_chk(
+    fd: c_int,
+    buf: *mut c_void,
+    len: size_t,
+    size: size_t,
+    flags: c_int,
+    name: *mut sockaddr,
+    name_len: *mut socklen_t,
+) -> ssize_t {
+    // SAFETY: as above.
+    unsafe {
+        assert_fits(len, size);
+        recvfrom(fd, buf, len, flags, name, name_len)
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn read(fd: c_int, buf: *mut c_void, len: size_t) -> ssize_t {
+    // SAFETY: as above.
+    unsafe {
+        // A read of nothing gives nothing and takes nothing; a recv of nothing takes a datagram.
+        if len == 0 {
+            return real::read(fd, buf, len);
+        }
+        let null = ptr::null_mut();
+        receive_one(fd, buf, len, 0, null, null.cast(), || real::read(fd, buf, len))
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn __read(fd: c_int, buf: *mut c_void, len: size_t) -> ssize_t {
+    // SAFETY: as above.
+    unsafe { read(fd, buf, len) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn __read_chk(
+    fd: c_int,
+    buf: *mut c_void,
+    len: size_t,
+    size: size_t,
+) -> ssize_t {
+    // SAFETY: as above.
+    unsafe {
+        assert_fits(len, size);
+        read(fd, buf, len)
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn readv(fd: c_int, iov: *const iovec, count: c_int) -> ssize_t {
+    // SAFETY: as above.
+    unsafe {
+        let (Some((object, socket)), Ok(parts)) = (ours(fd), usize::try_from(count)) else {
+            return real::readv(fd, iov, count);
+        };
+        if parts == 0 || parts > 1024 || iov.is_null() {
+            return real::readv(fd, iov, count); // the kernel knows the answer
+        }
+        let null = ptr::null_mut();
+        let target =
+            Target { iov, count: parts, name: null, name_len: null.cast(), message: null.cast() };
+        receive(fd, object, socket, 0, &target)
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t {
+    // SAFETY: as above.
+    unsafe {
+        let Some((object, socket)) = ours(fd) else {
+            let result = real::recvmsg(fd, message, flags);
+            if result >= 0 {
+                super::process::note_received(message);
+            }
+            return result;
+        };
+        if is_for_kernel(flags) || message.is_null() || (*message).msg_iovlen > 1024 {
+            return real::recvmsg(fd, message, flags);
+        }
+        let target = Target {
+            iov: (*message).msg_iov,
+            count: (*message).msg_iovlen,
+            name: (*message).msg_name.cast(),
+            name_len: &raw mut (*message).msg_namelen,
+            message,
+        };
+        receive(fd, object, socket, flags, &target)
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn recvmmsg(
+    fd: c_int,
+    messages: *mut mmsghdr,
+    count: c_uint,
+    flags: c_int,
+    timeout: *mut timespec,
+) -> c_int {
+    // SAFETY: as above.
+    unsafe {
+        if ours(fd).is_none() || messages.is_null() || is_for_kernel(flags) {
+            return real::recvmmsg(fd, messages, count, flags, timeout);
+        }
+        let deadline = match timeout.as_ref() {
+            None => None,
+            Some(limit) if limit.tv_sec < 0 || !(0..1_000_000_000).contains(&limit.tv_nsec) => {
+                return fail(libc::EINVAL);
+            }
+            Some(limit) => Some(now_ns().saturating_add(
+                limit.tv_sec.cast_unsigned().saturating_mul(1_000_000_000)
+                    + limit.tv_nsec.cast_unsigned(),
+            )),
+        };
+        let count = c_int::try_from(count.min(1024)).unwrap_or(1024);
+        let mut flags = flags;
+        let mut done = 0;
+        while done < count {
+            let message = messages.offset(isize::try_from(done).unwrap_or(0));
+            let one = flags & !libc::MSG_WAITFORONE;
+            let got = recvmsg(fd, &raw mut (*message).msg_hdr, one);
+            let Ok(len) = c_uint::try_from(got) else {
+                if done == 0 {
+                    return fail(crate::errno::get());
+                }
+                break;
+            };
+            (*message).msg_len = len;
+            done += 1;
+            if flags & libc::MSG_WAITFORONE != 0 {
+                flags |= libc::MSG_DONTWAIT;
+            }
+            // As the kernel does, the limit is looked at after each datagram.
+            if let (Some(deadline), Some(limit)) = (deadline, timeout.as_mut()) {
+                let left = deadline.saturating_sub(now_ns());
+                limit.tv_sec = (left / 1_000_000_000).cast_signed();
+                limit.tv_nsec = (left % 1_000_000_000).cast_signed();
+                if left == 0 {
+                    break;
+                }
+            }
+        }
+        done
+    }
+}
+
+fn now_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
+}
+
+/// What fortified functions do when a buffer is smaller than the call says.
+fn assert_fits(len: size_t, size: size_t) {
+    if len > size {
+        // SAFETY: glibc's own end for a program whose buffer would overflow.
+        unsafe { __chk_fail() }
+    }
+}
+
+unsafe extern "C" {
+    fn __chk_fail() -> !;
+}

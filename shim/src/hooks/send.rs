@@ -1,0 +1,527 @@
+//! `send`, `sendto`, `sendmsg`, `sendmmsg`, `write`, `writev`, `sendfile`.
+
+use core::ffi::c_void;
+use core::net::SocketAddr;
+
+
+use libc::{c_int, c_uint, iovec, mmsghdr, msghdr, off_t, size_t, sockaddr, socklen_t, ssize_t};
+use libexo::client::session::{CallError, Session};
+use libexo::control::channel::Channel;
+use libexo::control::message::Request;
+use libexo::ids::GrantId;
+use libexo::shm::socket_page::NONBLOCK;
+
+use crate::convert::{away_errno, borrow, marked, may_be_marked, object_of, outside, source_of};
+use crate::descriptor::{self, Object};
+use crate::errno::{fail, fail_len};
+use crate::names::{self, option};
+use crate::{env, real, session};
+
+/// Largest payload of a UDP datagram over IPv4, and over IPv6.
+const DATAGRAM_MAX_V4: usize = 65_507;
+const DATAGRAM_MAX_V6: usize = 65_527;
+/// Looks before a sender on a full lane goes to sleep; the monitor needs some microseconds.
+const YIELDS: u32 = 64;
+
+/// Where a datagram goes.
+enum Way {
+    /// To a group, through the lane.
+    Group(&'static Session, GrantId, usize),
+    /// To somebody else, through the socket that has the program's address.
+    Outside(c_int, SocketAddr),
+    /// Wherever the kernel sends it.
+    Kernel,
+    /// Nowhere: this errno.
+    Refused(c_int),
+}
+
+#[inline]
+fn limit_of(group: SocketAddr) -> usize {
+    if group.is_ipv4() { DATAGRAM_MAX_V4 } else { DATAGRAM_MAX_V6 }
+}
+
+/// The way of a datagram with an explicit destination.
+#[inline]
+fn way_to(fd: c_int, target: SocketAddr) -> Way {
+    let object = descriptor::get(fd);
+    if let Some(object) = object
+        && let Some(session) = session::get()
+        && let Some(grant) = object.cached_grant(target, session.id().0)
+    {
+        return Way::Group(session, GrantId(grant), limit_of(target));
+    }
+    way_to_slow(fd, object, target)
+}
+
+#[cold]
+fn way_to_slow(fd: c_int, object: Option<&'static Object>, target: SocketAddr) -> Way {
+    let is_marked = may_be_marked(target).then(|| marked(target)).flatten();
+    let Some((session, group)) = is_marked else {
+        if may_be_marked(target) && env::socket_path().is_some() && session::get().is_none()
+            && let Some(errno) = away_errno()
+        {
+            return Way::Refused(errno);
+        }
+        let Some(object) = object.filter(|object| object.group().is_some()) else {
+            return Way::Kernel;
+        };
+        return match outside(object) {
+            Ok(socket) => Way::Outside(socket, target),
+            Err(errno) => Way::Refused(errno),
+        };
+    };
+    if !crate::convert::is_udp(fd) {
+        return Way::Kernel;
+    }
+    match ask_grant(fd, session, group.address) {
+        Ok(grant) => {
+            if let Some(object) = object_of(fd) {
+                object.cache_grant(target, session.id().0, grant.0);
+            }
+            Way::Group(session, grant, limit_of(target))
+        }
+        Err(errno) => Way::Refused(errno),
+    }
+}
+
+/// Asks the monitor for the right to send from `fd` to `group`.
+pub(crate) fn ask_grant(
+    fd: c_int,
+    session: &Session,
+    group: SocketAddr,
+) -> Result<GrantId, c_int> {
+    let source = source_of(fd, group).ok_or(libc::ENOBUFS)?;
+    let byte = |level, name, default: u8| {
+        option(fd, level, name).and_then(|value| u8::try_from(value).ok()).unwrap_or(default)
+    };
+    let (ttl, tos, no_loop) = if group.is_ipv4() {
+        (
+            byte(libc::IPPROTO_IP, libc::IP_MULTICAST_TTL, 1),
+            byte(libc::IPPROTO_IP, libc::IP_TOS, 0),
+            byte(libc::IPPROTO_IP, libc::IP_MULTICAST_LOOP, 1) == 0,
+        )
+    } else {
+        (
+            byte(libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_HOPS, 1),
+            byte(libc::IPPROTO_IPV6, libc::IPV6_TCLASS, 0),
+            byte(libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_LOOP, 1) == 0,
+        )
+    };
+    session.grant(group, source, ttl, tos, no_loop).map_err(CallError::errno)
+}
+
+/// The way of a datagram without a destination, on a socket that is ours.
+#[inline]
+fn way_of_peer(fd: c_int, object: &'static Object) -> Way {
+    let group = object.group();
+    let peer = group.map_or_else(|| object.peer.get(), |group| group.page().peer.get());
+    let Some(peer) = peer else {
+        // A plain sender that is connected elsewhere is the kernel's.
+        return if group.is_some() { Way::Refused(libc::EDESTADDRREQ) } else { Way::Kernel };
+    };
+    if let Some(session) = session::get()
+        && let Some(grant) = object.peer_grant(session.id().0)
+    {
+        return Way::Group(session, GrantId(grant), limit_of(peer));
+    }
+    if let Some((session, marked)) = marked(peer) {
+        return match ask_grant(fd, session, marked.address) {
+            Ok(grant) => {
+                object.set_peer_grant(session.id().0, grant.0);
+                Way::Group(session, grant, limit_of(peer))
+            }
+            Err(errno) => Way::Refused(errno),
+        };
+    }
+    if group.is_none() {
+        return Way::Refused(libc::ENETDOWN); // a group whose monitor is away
+    }
+    match outside(object) {
+        Ok(socket) => Way::Outside(socket, peer),
+        Err(errno) => Way::Refused(errno),
+    }
+}
+
+/// What a datagram consists of.
+#[derive(Clone, Copy)]
+pub(super) struct Payload {
+    iov: *const iovec,
+    count: usize,
+    len: usize,
+}
+
+impl Payload {
+    /// # Safety
+    ///
+    /// `iov` points to `count` readable entries whose buffers are readable.
+    #[inline]
+    unsafe fn new(iov: *const iovec, count: usize) -> Option<Self> {
+        if count > 1024 || (iov.is_null() && count > 0) {
+            return None;
+        }
+        let mut len: usize = 0;
+        for i in 0..count {
+            // SAFETY: readable by contract.
+            len = len.checked_add(unsafe { (*iov.add(i)).iov_len })?;
+        }
+        Some(Self { iov, count, len })
+    }
+
+    /// Copies everything to `position`.
+    #[inline]
+    fn write_to(&self, area: &libexo::shm::area::Area, mut position: u64) {
+        for i in 0..self.count {
+            // SAFETY: the contract of `new`; the lengths were added up and bounded before.
+            unsafe {
+                let part = &*self.iov.add(i);
+                if part.iov_len > 0 {
+                    area.write_from(position, part.iov_base.cast(), part.iov_len);
+                    position += part.iov_len as u64;
+                }
+            }
+        }
+    }
+}
+
+/// Submits one datagram; waits for room as the socket says.
+#[inline]
+fn submit(
+    fd: c_int,
+    session: &'static Session,
+    grant: GrantId,
+    limit: usize,
+    payload: Payload,
+    flags: c_int,
+) -> ssize_t {
+    if payload.len > limit {
+        return fail_len(libc::EMSGSIZE);
+    }
+    if flags & libc::MSG_OOB != 0 {
+        return fail_len(libc::EOPNOTSUPP);
+    }
+    let me = session::thread_mark();
+    let fill = |area: &libexo::shm::area::Area, position| payload.write_to(area, position);
+    if session.submit(me, grant, payload.len, fill).is_ok() {
+        return payload.len.cast_signed();
+    }
+    loop {
+        if let Err(errno) = wait_for_room(fd, session, payload.len, flags) {
+            return fail_len(errno);
+        }
+        if session.has_ended() {
+            return fail_len(libc::ENETDOWN);
+        }
+        if session.submit(me, grant, payload.len, fill).is_ok() {
+            return payload.len.cast_signed();
+        }
+    }
+}
+
+/// The lane is full: the group's slowest reader holds the senders back.
+#[cold]
+fn wait_for_room(
+    fd: c_int,
+    session: &'static Session,
+    len: usize,
+    flags: c_int,
+) -> Result<(), c_int> {
+    session.wake_engine();
+    let nonblocking = flags & libc::MSG_DONTWAIT != 0
+        || descriptor::get(fd).and_then(Object::group).map_or_else(
+            || {
+                rustix::fs::fcntl_getfl(borrow(fd))
+                    .is_ok_and(|status| status.contains(rustix::fs::OFlags::NONBLOCK))
+            },
+            |group| group.page().has(NONBLOCK),
+        );
+    for _ in 0..YIELDS {
+        if session.has_room(len) {
+            return Ok(());
+        }
+        if nonblocking {
+            return Err(libc::EAGAIN);
+        }
+        rustix::thread::sched_yield();
+    }
+    // On a connection of its own, so that signals, time-outs and cancellation act as on a send
+    // that blocks in the kernel: the wait is libc's recv.
+    let path = env::socket_path().ok_or(libc::ENETDOWN)?;
+    let channel = Channel::connect(path).map_err(|_| libc::ENETDOWN)?;
+    let request = Request::WaitRoom { session: session.id() };
+    channel.send(request.emit(1).as_bytes(), &[]).map_err(|_| libc::ENETDOWN)?;
+    let mut timeout = [0_i64; 2];
+    let mut timeout_len: socklen_t = 16;
+    // SAFETY: 16 writable, then readable bytes; one writable byte.
+    let received = unsafe {
+        if real::getsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            libc::SO_SNDTIMEO,
+            timeout.as_mut_ptr().cast::<c_void>(),
+            &raw mut timeout_len,
+        ) == 0
+        {
+            real::setsockopt(
+                channel.descriptor().raw(),
+                libc::SOL_SOCKET,
+                libc::SO_RCVTIMEO,
+                timeout.as_ptr().cast::<c_void>(),
+                timeout_len,
+            );
+        }
+        let mut byte = 0_u8;
+        real::recv(channel.descriptor().raw(), (&raw mut byte).cast::<c_void>(), 1, 0)
+    };
+    match received {
+        1 => Ok(()),
+        0 => Err(libc::ENETDOWN), // the monitor has gone
+        _ => Err(crate::errno::get()),
+    }
+}
+
+/// Sends `payload` on the way.
+///
+/// # Safety
+///
+/// The payload's buffers are readable.
+#[inline]
+unsafe fn go(
+    fd: c_int,
+    way: Way,
+    payload: Payload,
+    flags: c_int,
+    kernel: impl FnOnce() -> ssize_t,
+) -> ssize_t {
+    match way {
+        Way::Group(session, grant, limit) => submit(fd, session, grant, limit, payload, flags),
+        Way::Kernel => kernel(),
+        Way::Refused(errno) => fail_len(errno),
+        Way::Outside(socket, target) => {
+            let inet6 = descriptor::get(fd).is_some_and(|object| object.inet6);
+            let mut name: names::NameBytes = [0; 28];
+            let len = names::encode(target, inet6, &mut name);
+            // SAFETY: all zero is a message without anything.
+            let mut message: msghdr = unsafe { core::mem::zeroed() };
+            message.msg_name = name.as_mut_ptr().cast();
+            message.msg_namelen = socklen_t::try_from(len).unwrap_or(0);
+            message.msg_iov = payload.iov.cast_mut();
+            message.msg_iovlen = payload.count;
+            // SAFETY: name and buffers are readable.
+            unsafe { real::sendmsg(socket, &raw const message, flags) }
+        }
+    }
+}
+
+/// One buffer as an iovec.
+const fn single(buf: *const c_void, len: size_t) -> iovec {
+    iovec { iov_base: buf.cast_mut(), iov_len: len }
+}
+
+/// Sends without a destination.
+#[inline]
+unsafe fn send_to_peer(
+    fd: c_int,
+    iov: *const iovec,
+    count: usize,
+    flags: c_int,
+    kernel: impl FnOnce() -> ssize_t,
+) -> ssize_t {
+    let Some(object) = descriptor::get(fd) else { return kernel() };
+    // SAFETY: the caller's buffers.
+    let Some(payload) = (unsafe { Payload::new(iov, count) }) else { return kernel() };
+    // SAFETY: as above.
+    unsafe { go(fd, way_of_peer(fd, object), payload, flags, kernel) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn send(fd: c_int, buf: *const c_void, len: size_t, flags: c_int) -> ssize_t {
+    // SAFETY: the caller's arguments, as libc's function takes them; so in all hooks below.
+    unsafe {
+        if descriptor::get(fd).is_none() {
+            return real::send(fd, buf, len, flags);
+        }
+        let part = single(buf, len);
+        send_to_peer(fd, &raw const part, 1, flags, || real::send(fd, buf, len, flags))
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn __send(fd: c_int, buf: *const c_void, len: size_t, flags: c_int) -> ssize_t {
+    // SAFETY: as above.
+    unsafe { send(fd, buf, len, flags) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn write(fd: c_int, buf: *const c_void, len: size_t) -> ssize_t {
+    // SAFETY: as above.
+    unsafe {
+        if descriptor::get(fd).is_none() {
+            return real::write(fd, buf, len);
+        }
+        let part = single(buf, len);
+        send_to_peer(fd, &raw const part, 1, 0, || real::write(fd, buf, len))
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn __write(fd: c_int, buf: *const c_void, len: size_t) -> ssize_t {
+    // SAFETY: as above.
+    unsafe { write(fd, buf, len) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn writev(fd: c_int, iov: *const iovec, count: c_int) -> ssize_t {
+    // SAFETY: as above.
+    unsafe {
+        match usize::try_from(count) {
+            Ok(parts) if descriptor::get(fd).is_some() => {
+                send_to_peer(fd, iov, parts, 0, || real::writev(fd, iov, count))
+            }
+            _ => real::writev(fd, iov, count),
+        }
+    }
+}
+
+/// Whether a destination needs a closer look on a socket that is not ours yet.
+///
+/// # Safety
+///
+/// `name` is null or points to `len` readable bytes.
+#[inline]
+unsafe fn concerns_us(fd: c_int, name: *const sockaddr, len: socklen_t) -> Option<SocketAddr> {
+    // SAFETY: by contract.
+    let target = unsafe { names::parse(name, len) }?;
+    (may_be_marked(target) || descriptor::get(fd).is_some()).then_some(target)
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sendto(
+    fd: c_int,
+    buf: *const c_void,
+    len: size_t,
+    flags: c_int,
+    name: *const sockaddr,
+    name_len: socklen_t,
+) -> ssize_t {
+    // SAFETY: as above.
+    unsafe {
+        let part = single(buf, len);
+        let kernel = || real::sendto(fd, buf, len, flags, name, name_len);
+        if name.is_null() {
+            return send_to_peer(fd, &raw const part, 1, flags, kernel);
+        }
+        let Some(target) = concerns_us(fd, name, name_len) else { return kernel() };
+        let payload = Payload { iov: &raw const part, count: 1, len };
+        go(fd, way_to(fd, target), payload, flags, kernel)
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t {
+    // SAFETY: as above.
+    unsafe {
+        let kernel = || {
+            let result = real::sendmsg(fd, message, flags);
+            if result >= 0 {
+                super::process::note_passed(message);
+            }
+            result
+        };
+        let Some(header) = message.as_ref() else { return kernel() };
+        if header.msg_name.is_null() {
+            return send_to_peer(fd, header.msg_iov, header.msg_iovlen, flags, kernel);
+        }
+        let Some(target) = concerns_us(fd, header.msg_name.cast(), header.msg_namelen) else {
+            return kernel();
+        };
+        let Some(payload) = Payload::new(header.msg_iov, header.msg_iovlen) else {
+            return kernel();
+        };
+        go(fd, way_to(fd, target), payload, flags, kernel)
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sendmmsg(
+    fd: c_int,
+    messages: *mut mmsghdr,
+    count: c_uint,
+    flags: c_int,
+) -> c_int {
+    // SAFETY: as above.
+    unsafe {
+        let needs_us = descriptor::get(fd).is_some()
+            || messages.as_ref().is_some_and(|first| {
+                count > 0
+                    && concerns_us(fd, first.msg_hdr.msg_name.cast(), first.msg_hdr.msg_namelen)
+                        .is_some()
+            });
+        if !needs_us || messages.is_null() {
+            return real::sendmmsg(fd, messages, count, flags);
+        }
+        let count = c_int::try_from(count.min(1024)).unwrap_or(1024);
+        for i in 0..count {
+            let message = messages.offset(isize::try_from(i).unwrap_or(0));
+            let sent = sendmsg(fd, &raw const (*message).msg_hdr, flags);
+            let Ok(len) = c_uint::try_from(sent) else {
+                return if i == 0 { fail(crate::errno::get()) } else { i };
+            };
+            (*message).msg_len = len;
+        }
+        count
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn __sendmmsg(
+    fd: c_int,
+    messages: *mut mmsghdr,
+    count: c_uint,
+    flags: c_int,
+) -> c_int {
+    // SAFETY: as above.
+    unsafe { sendmmsg(fd, messages, count, flags) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sendfile(
+    out: c_int,
+    input: c_int,
+    offset: *mut off_t,
+    count: size_t,
+) -> ssize_t {
+    // SAFETY: as above.
+    unsafe {
+        if descriptor::get(out).is_none() {
+            return real::sendfile(out, input, offset, count);
+        }
+        // One datagram of what one read gives, as the kernel sends one page at a time.
+        let mut page = [0_u8; 4096];
+        let len = count.min(page.len());
+        let got = if offset.is_null() {
+            libc::read(input, page.as_mut_ptr().cast(), len)
+        } else {
+            libc::pread(input, page.as_mut_ptr().cast(), len, *offset)
+        };
+        if got <= 0 {
+            return got;
+        }
+        let sent = send(out, page.as_ptr().cast(), got.cast_unsigned(), 0);
+        if sent > 0 && !offset.is_null() {
+            *offset += sent as off_t;
+        }
+        sent
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sendfile64(
+    out: c_int,
+    input: c_int,
+    offset: *mut off_t,
+    count: size_t,
+) -> ssize_t {
+    // SAFETY: as above; `off_t` has 64 bits.
+    unsafe { sendfile(out, input, offset, count) }
+}
+
