@@ -41,12 +41,15 @@ pub(crate) struct Group {
     pub(crate) address: String,
     pub(crate) order: String,
     pub(crate) deliver: String,
-    pub(crate) seq: u64,
+    pub(crate) messages: u64,
     pub(crate) log_bytes: u64,
+    pub(crate) log_used_bytes: u64,
     pub(crate) members: u64,
+    /// Sockets that may send.
     pub(crate) sends: u64,
     pub(crate) gaps: u64,
     pub(crate) expelled: u64,
+    pub(crate) longest_wait_ms: u64,
     pub(crate) slow_policy: String,
     pub(crate) slow_wait_ms: u64,
 }
@@ -79,7 +82,6 @@ pub(crate) struct Membership {
     pub(crate) group: String,
     pub(crate) address: String,
     pub(crate) cursor_lag_bytes: u64,
-    pub(crate) delivered: u64,
     pub(crate) dropped: u64,
 }
 
@@ -202,7 +204,7 @@ pub(crate) fn sample() -> Answer {
         },
         "groups": [{
             "id": 1, "name": "orders", "address": "239.1.2.3:5000", "order": "ring",
-            "deliver": "agreed", "seq": 123, "log_bytes": 8_388_608, "log_used_bytes": 0,
+            "deliver": "agreed", "seq": 125, "messages": 123, "log_bytes": 8_388_608, "log_used_bytes": 0,
             "members": 1, "sends": 10, "gaps": 0, "expelled": 0, "slow_policy": "gap",
             "slow_wait_ms": 5000,
         }],
@@ -216,7 +218,7 @@ pub(crate) fn sample() -> Answer {
                     "rule": "join of 239.1.2.3:5000", "demoted_because": "fdopen",
                     "memberships": [{
                         "group": "orders", "address": "239.1.2.3:5000",
-                        "cursor_lag_bytes": 2048, "delivered": 10, "dropped": 0,
+                        "cursor_lag_bytes": 2048, "dropped": 0,
                     }],
                 }],
                 "grants": [], "refusals": [],

@@ -27,27 +27,45 @@ pub(crate) fn run(socket: Option<&Path>, out: &Output) -> anyhow::Result<ExitCod
             return "no groups: add one with `exo run -g ADDR:PORT -- PROGRAM`\n".to_owned();
         }
         let header = [
-            "GROUP", "ADDRESS", "ORDER", "DELIVER", "MEMBERS", "MESSAGES", "LOG", "SLOW", "GAPS",
+            "GROUP",
+            "ADDRESS",
+            "ORDER",
+            "DELIVER",
+            "MEMBERS",
+            "SENDERS",
+            "MESSAGES",
+            "LOG USED",
+            "SLOW MEMBER",
+            "GAPS",
         ];
         output::table(header, answer.status.groups.iter().map(row).collect())
     })?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn row(group: &Group) -> [String; 9] {
+fn row(group: &Group) -> [String; 10] {
     let expelled = match group.expelled {
         0 => String::new(),
         count => format!(" (+{count} expelled)"),
     };
+    let waited = match group.longest_wait_ms {
+        0 => String::new(),
+        ms => format!(" (waited up to {ms}ms)"),
+    };
+    let (used, size) = (group.log_used_bytes, group.log_bytes);
     [
         group.name.clone(),
         group.address.clone(),
         group.order.clone(),
         group.deliver.clone(),
         group.members.to_string(),
-        format!("{} ({} sent here)", group.seq, group.sends),
-        output::bytes(group.log_bytes),
-        format!("{} after {}ms", group.slow_policy, group.slow_wait_ms),
+        group.sends.to_string(),
+        group.messages.to_string(),
+        format!("{} of {}", output::bytes(used), output::bytes(size)),
+        format!(
+            "{} after {}ms{waited}",
+            group.slow_policy, group.slow_wait_ms
+        ),
         format!("{}{expelled}", group.gaps),
     ]
 }

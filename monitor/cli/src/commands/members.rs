@@ -32,7 +32,8 @@ struct Member {
     comm: String,
     inode: u64,
     delivery: String,
-    delivered: u64,
+    /// What its process has sent, to all groups.
+    submitted: u64,
     dropped: u64,
     cursor_lag_bytes: u64,
 }
@@ -64,14 +65,7 @@ pub(crate) fn run(
             return "no members: sockets become members when they join\n".to_owned();
         }
         let header = [
-            "GROUP",
-            "PID",
-            "PROGRAM",
-            "USER",
-            "DELIVERY",
-            "DELIVERED",
-            "BEHIND",
-            "DROPPED",
+            "GROUP", "PID", "PROGRAM", "USER", "DELIVERY", "SENT", "BEHIND", "DROPPED",
         ];
         output::table(header, report.members.iter().map(row).collect())
     })?;
@@ -94,7 +88,7 @@ fn members(status: &Status, wanted: Option<&str>) -> Vec<Member> {
                         comm: session.comm.clone(),
                         inode: socket.inode,
                         delivery: socket.delivery.clone(),
-                        delivered: membership.delivered,
+                        submitted: session.submitted,
                         dropped: membership.dropped,
                         cursor_lag_bytes: membership.cursor_lag_bytes,
                     });
@@ -113,7 +107,7 @@ fn row(member: &Member) -> [String; 8] {
         member.comm.clone(),
         member.uid.to_string(),
         member.delivery.clone(),
-        member.delivered.to_string(),
+        member.submitted.to_string(),
         output::bytes(member.cursor_lag_bytes),
         member.dropped.to_string(),
     ]

@@ -76,7 +76,7 @@ fn write(answer: &Answer, text: &mut String) -> std::fmt::Result {
             format!("  {}", group.name),
             group.address.clone(),
             group.members.to_string(),
-            group.seq.to_string(),
+            group.messages.to_string(),
         ]
     });
     text.push('\n');
