@@ -160,7 +160,9 @@ struct Monitor<'a> {
 impl<'a> Monitor<'a> {
     /// Starts it as `exo run` does.
     fn start(socket: &'a Path) -> anyhow::Result<Self> {
-        let group = format!("{GROUP}:{PORT}").parse().expect("the demonstration's group is one");
+        let group = format!("{GROUP}:{PORT}")
+            .parse()
+            .expect("the demonstration's group is one");
         private_monitor::ensure(socket, &[group])?;
         Ok(Self { socket })
     }
