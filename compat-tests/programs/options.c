@@ -15,7 +15,6 @@ static void membership_errors(void) {
     STEP("no such interface", setsockopt(in, IPPROTO_IP, IP_ADD_MEMBERSHIP, &request, sizeof request));
     STEP("short", setsockopt(in, IPPROTO_IP, IP_ADD_MEMBERSHIP, &request, 4));
     STEP("null", setsockopt(in, IPPROTO_IP, IP_ADD_MEMBERSHIP, NULL, sizeof request));
-    STEP("bad pointer", setsockopt(in, IPPROTO_IP, IP_ADD_MEMBERSHIP, (void *)8, sizeof request));
     STEP("bad descriptor", setsockopt(999, IPPROTO_IP, IP_ADD_MEMBERSHIP, &request, sizeof request));
     STEP("not a socket", setsockopt(0, IPPROTO_IP, IP_ADD_MEMBERSHIP, &request, sizeof request));
     STEP("unknown option", set(in, IPPROTO_IP, 199, 1));
@@ -239,6 +238,19 @@ static void descriptors(void) {
     say("owner is me: %d", fcntl(copy, F_GETOWN) == getpid());
 }
 
+static void pointers(void) {
+    int in = receiver(), out = sender();
+    STEP("join", setsockopt(in, IPPROTO_IP, IP_ADD_MEMBERSHIP, (void *)8, sizeof(struct ip_mreq)));
+    STEP("leave", setsockopt(in, IPPROTO_IP, IP_DROP_MEMBERSHIP, (void *)8, sizeof(struct ip_mreq)));
+    STEP("bind", bind(udp(), (struct sockaddr *)8, sizeof(struct sockaddr_in)));
+    STEP("connect", connect(out, (struct sockaddr *)8, sizeof(struct sockaddr_in)));
+    socklen_t length = sizeof(struct sockaddr_in);
+    STEP("getsockname", getsockname(in, (struct sockaddr *)8, &length));
+    STEP("getsockopt", getsockopt(in, SOL_SOCKET, SO_TYPE, (void *)8, &length));
+    MUST(tell(out, "still works"));
+    hear("received", in);
+}
+
 MAIN(CASE(membership_errors), CASE(twenty_memberships), CASE(forms_of_join), CASE(join_before_bind),
      CASE(join_without_bind), CASE(one_source), CASE(memory), CASE(small_queue), CASE(timestamps),
-     CASE(descriptors))
+     CASE(descriptors), CASE(pointers))

@@ -63,7 +63,6 @@ static void with_poll(void) {
     struct pollfd both[3] = {{.fd = in, .events = POLLIN}, {.fd = -1, .events = POLLIN}, {.fd = 999, .events = POLLIN}};
     STEP("with odd ones", poll(both, 3, 0));
     say("events: %x %x %x", both[0].revents, both[1].revents, both[2].revents);
-    STEP("bad pointer", poll((struct pollfd *)8, 1, 0));
     take(in);
     // Never ready without something to take.
     for (int i = 0; i < 1000; i++) {
@@ -105,9 +104,11 @@ static void with_select(void) {
     limit = (struct timeval){0, 20000};
     STEP("empty for a while", select(in + 1, &readable, NULL, NULL, &limit));
     say("set: %d", FD_ISSET(in, &readable) != 0);
+    int closed = MUST(dup(in));
+    close(closed);
     FD_ZERO(&readable);
-    FD_SET(900, &readable);
-    STEP("bad descriptor", select(901, &readable, NULL, NULL, &limit));
+    FD_SET(closed, &readable);
+    STEP("bad descriptor", select(closed + 1, &readable, NULL, NULL, &limit));
 }
 
 static void level(void) {
@@ -311,6 +312,18 @@ static void mixed(void) { // group sockets beside everything else in one set
     STEP("epoll_pwait", epoll_pwait(set, events, 8, 8000, &none));
 }
 
+static void pointers(void) {
+    int in = receiver(), out = sender(), set = epoll_with(in, EPOLLIN);
+    MUST(tell(out, "x"));
+    await_in(in);
+    STEP("poll", poll((struct pollfd *)8, 1, 0));
+    STEP("ppoll", ppoll((struct pollfd *)8, 1, NULL, NULL));
+    STEP("select", select(in + 1, (fd_set *)8, NULL, NULL, NULL));
+    STEP("epoll_wait", epoll_wait(set, (struct epoll_event *)8, 1, 0));
+    STEP("epoll_ctl", epoll_ctl(set, EPOLL_CTL_MOD, in, (struct epoll_event *)8));
+    hear("received", in);
+}
+
 // Somebody sleeps in each of these calls when the datagram comes.
 static int slept_in;
 static pid_t sleeper;
@@ -367,4 +380,4 @@ static void wake(void) {
 }
 
 MAIN(CASE(with_poll), CASE(with_select), CASE(level), CASE(edge), CASE(edge_added_late), CASE(one_shot),
-     CASE(registered_before_join), CASE(nested), CASE(two_sets), CASE(mixed), CASE(wake))
+     CASE(registered_before_join), CASE(nested), CASE(two_sets), CASE(mixed), CASE(wake), CASE(pointers))

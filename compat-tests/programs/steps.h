@@ -203,7 +203,11 @@ static long tell6(int fd, const void *bytes, size_t length) {
 // ---- waiting for events
 static int in_within(int fd, int timeout_ms) {
     struct pollfd p = {.fd = fd, .events = POLLIN};
-    return poll(&p, 1, timeout_ms) == 1 ? p.revents : 0;
+    int ready;
+    do {
+        ready = poll(&p, 1, timeout_ms);
+    } while (ready == -1 && errno == EINTR);
+    return ready == 1 ? p.revents : 0;
 }
 static void await_in(int fd) {
     if (!(in_within(fd, 8000) & POLLIN)) say("await: nothing came");

@@ -76,15 +76,38 @@ fn programs_that_cannot_be_served_are_refused_by_name() -> Result<()> {
             .code())
     };
     ensure!(
-        run(&["run", "--require", "--", "/no/such/program"])? == Some(127),
+        run(&[
+            "run",
+            "--require",
+            "-g",
+            "239.1.2.3:5000",
+            "--",
+            "/no/such/program"
+        ])? == Some(127),
         "not found"
     );
     ensure!(
-        run(&["run", "--require", "--", "/etc/passwd"])? == Some(126),
+        run(&[
+            "run",
+            "--require",
+            "-g",
+            "239.1.2.3:5000",
+            "--",
+            "/etc/passwd"
+        ])? == Some(126),
         "not executable"
     );
     ensure!(
-        run(&["run", "--require", "--", "/bin/sh", "-c", "exit 7"])? == Some(7),
+        run(&[
+            "run",
+            "--require",
+            "-g",
+            "239.1.2.3:5000",
+            "--",
+            "/bin/sh",
+            "-c",
+            "exit 7"
+        ])? == Some(7),
         "its own"
     );
     Ok(())

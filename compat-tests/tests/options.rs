@@ -33,5 +33,6 @@ cases! {
     a_small_queue_loses_nothing => case("small_queue").differs(
         "all heard", "0", "1", "what Exo took is never dropped");
     arrival_times_can_be_asked_for => case("timestamps");
+    bad_pointers_are_efault => case("pointers");
     copies_of_a_descriptor_are_one_socket => case("descriptors");
 }

@@ -19,4 +19,5 @@ cases! {
     one_socket_in_two_sets => case("two_sets");
     group_sockets_beside_others => case("mixed").bind("group");
     every_sleeping_call_is_woken => case("wake");
+    bad_pointers_are_efault => case("pointers");
 }

@@ -9,7 +9,7 @@ fn case(name: &'static str) -> Case {
 
 cases! {
     signals_interrupt_and_restart_like_the_kernels => case("interruptions");
-    a_receive_with_a_limit_is_not_restarted => case("limit_is_not_restarted");
+    a_receive_with_a_limit_is_not_restarted => case("limit_is_not_restarted").sends_nothing();
     waits_with_a_mask_let_signals_in => case("mask");
     a_storm_of_signals_loses_nothing => case("storm").bind("group");
     handlers_may_send_and_receive => case("calls_in_handler").bind("group");
