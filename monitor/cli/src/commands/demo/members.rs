@@ -84,28 +84,38 @@ impl Tools {
         Ok(Self { script, program })
     }
 
-    /// The command line of one member, without whatever runs it.
-    fn command_line(&self, kind: Kind, name: &str, interface: &str, count: u32) -> Vec<String> {
+    /// The command lines of one member, without whatever runs them: the one that receives first.
+    fn command_lines(
+        &self,
+        kind: Kind,
+        name: &str,
+        interface: &str,
+        count: u32,
+    ) -> Vec<Vec<String>> {
         let own = |program: Vec<String>| {
             let rest = [name, GROUP, PORT, interface].map(str::to_owned);
-            [program, rest.to_vec(), vec![count.to_string()]].concat()
+            vec![[program, rest.to_vec(), vec![count.to_string()]].concat()]
         };
         match kind {
             Kind::Python => own(vec!["python3".into(), self.script.display().to_string()]),
             Kind::C => own(vec![self.program.display().to_string()]),
-            // -d -d: say when the transfer starts; -b: one datagram per read of stdin.
-            Kind::Socat => vec![
-                "socat".into(),
-                "-d".into(),
-                "-d".into(),
-                "-b".into(),
-                DATAGRAM_BYTES.to_string(),
-                "STDIO".into(),
-                format!(
-                    "UDP4-DATAGRAM:{GROUP}:{PORT},bind=:{PORT},reuseaddr,\
-                     ip-add-membership={GROUP}:{interface},ip-multicast-if={interface}"
-                ),
-            ],
+            // Two, because one that is in the middle of sending does not receive.
+            Kind::Socat => {
+                let bytes = DATAGRAM_BYTES.to_string(); // one datagram per read of stdin
+                let receive = format!(
+                    "UDP4-RECV:{PORT},bind={GROUP},reuseaddr,ip-add-membership={GROUP}:{interface}"
+                );
+                let send = format!("UDP4-DATAGRAM:{GROUP}:{PORT},ip-multicast-if={interface}");
+                [["-u", &receive, "STDOUT"], ["-u", "STDIN", &send]]
+                    .map(|ends| {
+                        ["socat", "-d", "-d", "-b", &bytes]
+                            .iter()
+                            .chain(&ends)
+                            .map(|word| (*word).to_owned())
+                            .collect()
+                    })
+                    .to_vec()
+            }
         }
     }
 }
@@ -117,12 +127,12 @@ pub(super) struct Member {
     pub(super) name: String,
     pub(super) received: PathBuf,
     count: u32,
-    child: Child,
-    stderr: Receiver<String>,
+    /// One, or the one that receives and the one that sends.
+    programs: Vec<Program>,
 }
 
 impl Member {
-    /// Starts a member; `run` is what stands before its command line, if anything.
+    /// Starts a member; `run` is what stands before its command lines, if anything.
     pub(super) fn start(
         tools: &Tools,
         kind: Kind,
@@ -131,62 +141,43 @@ impl Member {
         run: &[String],
         received: PathBuf,
     ) -> anyhow::Result<Self> {
-        let words = [run, &tools.command_line(kind, name, interface, count)].concat();
         let file = File::create(&received)
             .with_context(|| format!("cannot make {}", received.display()))?;
-        let mut child = Command::new(&words[0])
-            .args(&words[1..])
-            .stdin(Stdio::piped())
-            .stdout(file)
-            .stderr(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("cannot start {}", words.join(" ")))?;
-        let stderr = child.stderr.take().expect("stderr was asked for as a pipe");
-        let (sender, lines) = channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                // Read on without a listener, or the program would block on its messages.
-                let _ = sender.send(line);
-            }
-        });
+        let programs = tools
+            .command_lines(kind, name, interface, count)
+            .iter()
+            .map(|words| Program::start(&[run, words].concat(), file.try_clone()?))
+            .collect::<anyhow::Result<_>>()?;
         Ok(Self {
             kind,
             name: name.to_owned(),
             received,
             count,
-            child,
-            stderr: lines,
+            programs,
         })
     }
 
-    /// Waits until it has joined the group.
+    /// Waits until it has joined the group and can send.
     pub(super) fn wait_until_joined(&self) -> anyhow::Result<()> {
-        let mut said = Vec::new();
-        loop {
-            let Ok(line) = self.stderr.recv_timeout(PATIENCE) else {
-                bail!(
-                    "{} did not join the group; it said: {}",
-                    self.name,
-                    said.join(" | ")
-                );
-            };
-            if line.contains(self.kind.ready()) {
-                return Ok(());
-            }
-            said.push(line);
+        for program in &self.programs {
+            program
+                .wait_for(self.kind.ready())
+                .with_context(|| self.name.clone())?;
         }
+        Ok(())
     }
 
     /// Lets it send. The script and the C program wait for a line and make their datagrams
     /// themselves; socat sends what it reads.
     pub(super) fn go(&mut self) {
-        let mut stdin = self.child.stdin.take().expect("a member is started once");
+        let sender = self.programs.last_mut().expect("a member has a program");
+        let mut stdin = sender.child.stdin.take().expect("a member is started once");
         let text = match self.kind {
             Kind::Python | Kind::C => "go\n".to_owned(),
             Kind::Socat => datagrams(&self.name, self.count),
         };
-        // On a thread, because the pipe is full long before socat has sent everything. The pipe
-        // stays open until the program ends: at its end socat would stop receiving.
+        // On a thread, because the pipe is full long before socat has sent everything. It stays
+        // open until the demonstration ends, so that no program ends before.
         std::thread::spawn(move || {
             if stdin.write_all(text.as_bytes()).is_ok() {
                 std::thread::park();
@@ -203,17 +194,62 @@ impl Member {
 
     /// Why it is not running any more, with its last words; `None` while it runs.
     pub(super) fn end(&mut self) -> Option<String> {
-        let status = self.child.try_wait().ok()??;
-        let said: Vec<String> = self.stderr.try_iter().collect();
-        Some(format!(
-            "{} ended ({status}): {}",
-            self.name,
-            said.join(" | ")
-        ))
+        let why = self.programs.iter_mut().find_map(Program::end)?;
+        Some(format!("{} {why}", self.name))
     }
 }
 
-impl Drop for Member {
+/// One running program. Ended when dropped.
+#[derive(Debug)]
+struct Program {
+    child: Child,
+    stderr: Receiver<String>,
+}
+
+impl Program {
+    fn start(words: &[String], stdout: File) -> anyhow::Result<Self> {
+        let mut child = Command::new(&words[0])
+            .args(&words[1..])
+            .stdin(Stdio::piped())
+            .stdout(stdout)
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start {}", words.join(" ")))?;
+        let stderr = child.stderr.take().expect("stderr was asked for as a pipe");
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                // Read on without a listener, or the program would block on its messages.
+                let _ = sender.send(line);
+            }
+        });
+        Ok(Self {
+            child,
+            stderr: lines,
+        })
+    }
+
+    fn wait_for(&self, word: &str) -> anyhow::Result<()> {
+        let mut said = Vec::new();
+        loop {
+            let Ok(line) = self.stderr.recv_timeout(PATIENCE) else {
+                bail!("did not join the group; it said: {}", said.join(" | "));
+            };
+            if line.contains(word) {
+                return Ok(());
+            }
+            said.push(line);
+        }
+    }
+
+    fn end(&mut self) -> Option<String> {
+        let status = self.child.try_wait().ok()??;
+        let said: Vec<String> = self.stderr.try_iter().collect();
+        Some(format!("ended ({status}): {}", said.join(" | ")))
+    }
+}
+
+impl Drop for Program {
     fn drop(&mut self) {
         // Both fail only for a program that has ended, which is what is wanted.
         let _ = self.child.kill();
