@@ -107,8 +107,9 @@ static int flips(int seconds) {
     fcntl(in, F_SETFL, O_NONBLOCK);
     fcntl(out, F_SETFL, O_NONBLOCK);
     for (;;) {
-        char text[2000];
-        tell_to(out, GROUP, PORT, text, chance() % 60);
+        char text[2000], noise[60];
+        for (size_t i = 0; i < sizeof noise; i++) noise[i] = chance(); // never what others sent
+        tell_to(out, GROUP, PORT, noise, chance() % sizeof noise);
         recv(in, text, sizeof text, MSG_DONTWAIT);
         poll(NULL, 0, chance() % 2);
     }

@@ -171,7 +171,8 @@ def with_edges(order, sock, out):
                         print("sent", flush=True)
                         break
             except BlockingIOError:
-                writable = False
+                writable = False  # and ask for an edge, even if there was one meanwhile
+                poller.modify(out, select.EPOLLOUT | select.EPOLLET)
         if finishing and time.monotonic() - quiet_since > PATIENCE_S:
             return
 
