@@ -13,7 +13,7 @@ for name in alice bob carol; do
   started $!
 done
 for name in alice bob carol; do
-  wait_until "$name has joined" grep -q joined "$WORK/$name.err"
+  wait_until "$name has joined" grep -qs joined "$WORK/$name.err"
 done
 for name in alice bob carol; do
   seq -f "line %g" "$lines" >"$WORK/$name.in" &

@@ -11,7 +11,7 @@ for replica in 1 2 3; do
   started $!
 done
 for replica in 1 2 3; do
-  wait_until "replica $replica has joined" grep -q joined "$WORK/$replica.err"
+  wait_until "replica $replica has joined" grep -qs joined "$WORK/$replica.err"
 done
 for replica in 1 2 3; do
   awk -v seed="$replica$$" -v commands="$commands" 'BEGIN {

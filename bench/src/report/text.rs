@@ -45,7 +45,7 @@ fn write_tables(page: &mut String, report: &Report) -> std::fmt::Result {
     if !report.ping_pong.is_empty() {
         writeln!(
             page,
-            "\nRound trip of 64 B in µs, each side in its best placement"
+            "\nRound trip of 64 B in µs (spinning: each side in its best placement)"
         )?;
         writeln!(
             page,
