@@ -117,6 +117,24 @@ static void blocked(void) {
     say("cancelled: %d", result == PTHREAD_CANCELED);
 }
 
+static void edge_when_writable(void) { // who was told EAGAIN gets an edge when there is room again
+    start();
+    fcntl(out, F_SETFL, O_NONBLOCK);
+    int set = MUST(epoll_create1(0));
+    struct epoll_event event = {.events = EPOLLOUT | EPOLLET};
+    MUST(epoll_ctl(set, EPOLL_CTL_ADD, out, &event));
+    STEP("first edge", epoll_wait(set, &event, 1, 3000));
+    say("filled: %d", fill() > 0);
+    while (epoll_wait(set, &event, 1, 100) > 0) {} // what filling left behind
+    STEP("full", tell_to(out, GROUP, PORT, filler, sizeof filler));
+    while (in_within(in, 1000) & POLLIN) {
+        char text[1200];
+        recv(in, text, sizeof text, MSG_DONTWAIT);
+    }
+    STEP("edge", epoll_wait(set, &event, 1, 8000));
+    STEP("send", tell_to(out, GROUP, PORT, filler, sizeof filler));
+}
+
 // One process that sends all before it reads any: natively most is lost.
 static void sends_then_reads(void) {
     start();
@@ -142,4 +160,4 @@ static void refused(void) {
     hear("open group", other);
 }
 
-MAIN(CASE(would_block), CASE(limited), CASE(blocked), CASE(sends_then_reads), CASE(refused))
+MAIN(CASE(would_block), CASE(limited), CASE(blocked), CASE(edge_when_writable), CASE(sends_then_reads), CASE(refused))

@@ -385,7 +385,10 @@ fn sockperf(under: Under, how: &str) -> Result<()> {
     // Sequence numbers run over both groups, so gaps can be told only with one.
     fs::write(
         &sockperf.feed,
-        SOCKPERF_GROUPS.lines().next().context("one line")?,
+        SOCKPERF_GROUPS
+            .split_inclusive('\n')
+            .next()
+            .context("a group")?,
     )?;
     let (client, server) = sockperf
         .run(&["--gap-detection"], &throughput)

@@ -49,8 +49,13 @@ pub(crate) fn is_inet6(fd: c_int) -> bool {
 /// Whether a datagram to `address` could be for a group, before anybody is asked.
 #[inline]
 pub(crate) fn may_be_marked(address: SocketAddr) -> bool {
-    address.ip().is_multicast()
-        || session::last().is_some_and(|session| session.board().any_unicast())
+    address.ip().is_multicast() || any_unicast()
+}
+
+/// Whether unicast addresses are marked, too.
+#[inline]
+pub(crate) fn any_unicast() -> bool {
+    session::last().is_some_and(|session| session.board().any_unicast())
 }
 
 /// The group at `address`, and the session that knows it.
@@ -180,14 +185,35 @@ fn take_over(
     let status = rustix::fs::fcntl_getfl(a).map_err(Errno::raw_os_error)?;
     state.set(page::NONBLOCK, status.contains(rustix::fs::OFlags::NONBLOCK));
     let history = descriptor::history(fd).map_or(0, |history| history.load(Ordering::Relaxed));
-    if history & (descriptor::IN_EPOLL | descriptor::DUPLICATED) != 0 {
+    // Another number of the socket may be in an epoll set, or in another process.
+    let shared = has_other_names(fd);
+    if shared || history & descriptor::IN_EPOLL != 0 {
         state.doorbell().make_sticky();
-        state.set(page::EACH_EDGE, history & (descriptor::EDGE | descriptor::DUPLICATED) != 0);
+        state.set(page::EACH_EDGE, shared || history & descriptor::EDGE != 0);
     }
     state.set(page::WILDCARD, bound == Bound::Wildcard);
     object.set_group(group);
     crate::hooks::options::refresh_wishes(fd, object);
     Ok(())
+}
+
+/// Whether this process has another descriptor of the same socket. Those that share our object are
+/// put into the table, so that they are known from now on.
+fn has_other_names(fd: c_int) -> bool {
+    let Ok(own) = rustix::fs::fstat(borrow(fd)) else { return false };
+    let mut any = false;
+    crate::hooks::process::each_descriptor(|other| {
+        if other != fd
+            && rustix::fs::fstat(borrow(other))
+                .is_ok_and(|stat| (stat.st_dev, stat.st_ino) == (own.st_dev, own.st_ino))
+        {
+            any = true;
+            if let Some(object) = descriptor::get(fd) {
+                descriptor::put(other, core::ptr::from_ref(object).cast_mut());
+            }
+        }
+    });
+    any
 }
 
 /// Joins a group that the monitor knows, on a socket that was taken over or will be now.

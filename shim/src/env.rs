@@ -28,6 +28,10 @@ fn read() {
     if STATE.load(Ordering::Acquire) != 0 {
         return;
     }
+    // SAFETY: libc's variable; null before libc has set it up.
+    if unsafe { environ }.is_null() {
+        return; // asked again later
+    }
     // SAFETY: constant names; getauxval and secure_getenv only read. A privileged program's
     // environment is not trusted, and its preload would not have been honoured.
     unsafe {
@@ -42,5 +46,6 @@ fn read() {
 }
 
 unsafe extern "C" {
+    static environ: *const *const libc::c_char;
     fn secure_getenv(name: *const libc::c_char) -> *mut libc::c_char;
 }

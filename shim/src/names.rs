@@ -9,6 +9,40 @@ use libc::{AF_INET, AF_INET6, sockaddr, sockaddr_in, sockaddr_in6, socklen_t};
 const V4_LEN: usize = size_of::<sockaddr_in>();
 const V6_LEN: usize = size_of::<sockaddr_in6>();
 
+/// Whether `name` is a multicast address: the quick look before anything else.
+///
+/// # Safety
+///
+/// `name` is null or points to `len` readable bytes.
+#[inline]
+pub(crate) unsafe fn is_multicast(name: *const sockaddr, len: socklen_t) -> bool {
+    if !is_user(name.cast()) || len < 16 {
+        return false;
+    }
+    let bytes = name.cast::<u8>();
+    // SAFETY: at least 16 bytes are readable, and 24 for the longer family.
+    unsafe {
+        match i32::from(ptr::read_unaligned(name.cast::<u16>())) {
+            AF_INET => *bytes.add(4) & 0xf0 == 0xe0,
+            // ff00::/8, or IPv4 in IPv6.
+            AF_INET6 if len >= 24 => {
+                *bytes.add(8) == 0xff
+                    || (*bytes.add(19) == 0xff && *bytes.add(20) & 0xf0 == 0xe0)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Whether a pointer can be a program's: not in the first pages, which nothing is mapped to, and
+/// not in the kernel's half. What it points to may still be unmapped.
+#[inline]
+pub(crate) fn is_user(pointer: *const u8) -> bool {
+    const LOWEST: usize = 1 << 16;
+    const HIGHEST: usize = 1 << 56;
+    (LOWEST..HIGHEST).contains(&pointer.addr())
+}
+
 /// The Internet address behind `name`; `None` for every other family and for wrong lengths, which
 /// the kernel shall answer.
 ///
@@ -18,7 +52,7 @@ const V6_LEN: usize = size_of::<sockaddr_in6>();
 #[inline]
 pub(crate) unsafe fn parse(name: *const sockaddr, len: socklen_t) -> Option<SocketAddr> {
     let len = len as usize;
-    if name.is_null() || len < 2 {
+    if !is_user(name.cast()) || len < 2 {
         return None;
     }
     // SAFETY: at least two bytes are readable.

@@ -1,1 +1,180 @@
+//! Groups for Rust programs: join, submit, receive.
+//!
+//! ```no_run
+//! use libexo::client::group::Group;
+//! use libexo::client::session::Session;
+//!
+//! let session = Session::attach(b"/run/exo/exod.sock")?;
+//! let group = Group::join(&session, "239.1.2.3:5000".parse()?)?;
+//! group.submit(b"hello")?;
+//! let mut bytes = [0; 65_536];
+//! let received = group.receive(&mut bytes)?;
+//! println!("{} says {} bytes", received.source, received.len);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use rustix::fd::AsFd;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType};
+
+use super::pair::{self, Bound};
+use super::session::{CallError, Session};
+use super::socket::{GroupSocket, is_expelled};
+use crate::ids::{GrantId, Seq};
+use crate::shm::region::Descriptor;
+use crate::shm::submit_ring::{DATAGRAM_MAX, Full};
+use crate::time::Timestamp;
+
+/// A membership of a group: receives everything that is ordered from the join on.
+#[derive(Debug)]
+pub struct Group<'a> {
+    session: &'a Session,
+    /// The receiving end of the doorbell.
+    bell: Descriptor,
+    socket: GroupSocket,
+    grant: GrantId,
+}
+
+/// Why a call on a group failed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum GroupError {
+    /// The monitor refused or is away.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// The kernel refused a socket for the doorbell.
+    #[error("cannot make a doorbell: {0}")]
+    Doorbell(Errno),
+    /// A datagram longer than any UDP datagram.
+    #[error("a datagram of {len} bytes is longer than {DATAGRAM_MAX}")]
+    TooLong {
+        /// Its length in bytes.
+        len: usize,
+    },
+    /// The group's slowest reader holds the senders back; try again after receiving.
+    #[error("the submit ring is full: a slow reader holds the senders back")]
+    Full,
+    /// The policy of the group ended this membership because it was too slow.
+    #[error("expelled from the group for reading too slowly; join again")]
+    Expelled,
+}
+
+/// A datagram that was received.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Received {
+    /// Length of the datagram; more than the buffer's if it was cut.
+    pub len: usize,
+    /// Who sent it.
+    pub source: SocketAddr,
+    /// Its place in the order.
+    pub seq: Seq,
+    /// When it was ordered; the same at all receivers.
+    pub time: Timestamp,
+    /// How many datagrams this member has lost by policy `gap` so far.
+    pub dropped: u64,
+}
+
+impl<'a> Group<'a> {
+    /// Joins the group that is marked at `address`.
+    ///
+    /// # Errors
+    ///
+    /// [`GroupError::Call`] with `ENOENT` if no group is marked there, `EACCES` by policy;
+    /// [`GroupError::Doorbell`] if the loopback device is down.
+    pub fn join(session: &'a Session, address: SocketAddr) -> Result<Self, GroupError> {
+        let (family, any) = match address {
+            SocketAddr::V4(_) => (AddressFamily::INET, IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            SocketAddr::V6(_) => (AddressFamily::INET6, IpAddr::V6(Ipv6Addr::LOCALHOST)),
+        };
+        let flags = SocketFlags::CLOEXEC;
+        let bell = rustix::net::socket_with(family, SocketType::DGRAM, flags, None)
+            .map(Descriptor::from_owned)
+            .map_err(GroupError::Doorbell)?;
+        let other = pair::make(bell.as_fd(), Bound::Not, 0).map_err(GroupError::Doorbell)?;
+        let own = pair::name_of(bell.as_fd()).map_err(GroupError::Doorbell)?;
+        let source = SocketAddr::new(any, own.port());
+        let socket = GroupSocket::open(session, bell.as_fd(), &other, None, false, address)?;
+        socket.join(session, address, 0)?;
+        let grant = session.grant(address, source, 1, 0, false)?;
+        Ok(Self { session, bell, socket, grant })
+    }
+
+    /// Submits one datagram. It is received by all members, this one included.
+    ///
+    /// # Errors
+    ///
+    /// [`GroupError::TooLong`], [`GroupError::Full`].
+    pub fn submit(&self, bytes: &[u8]) -> Result<(), GroupError> {
+        if bytes.len() > DATAGRAM_MAX {
+            return Err(GroupError::TooLong { len: bytes.len() });
+        }
+        let me = thread_mark();
+        self.session
+            .submit(me, self.grant, bytes.len(), |area, position| area.write(position, bytes))
+            .map_err(|Full| GroupError::Full)
+    }
+
+    /// Receives the next datagram if there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`GroupError::Expelled`].
+    pub fn try_receive(&self, bytes: &mut [u8]) -> Result<Option<Received>, GroupError> {
+        let received =
+            self.socket.receive(self.session, self.bell.as_fd(), false, |incoming| {
+                incoming.record.read(bytes);
+                Received {
+                    len: incoming.record.head.len as usize,
+                    source: incoming.record.origin().source,
+                    seq: incoming.record.head.seq,
+                    time: incoming.record.head.time,
+                    dropped: incoming
+                        .membership
+                        .dropped
+                        .load(crate::sync::Ordering::Relaxed),
+                }
+            });
+        if received.is_none() && is_expelled(self.socket.page()) {
+            return Err(GroupError::Expelled);
+        }
+        Ok(received)
+    }
+
+    /// Receives the next datagram, sleeping until there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`GroupError::Expelled`], or [`GroupError::Doorbell`] if a signal interrupts the sleep
+    /// (`EINTR`).
+    pub fn receive(&self, bytes: &mut [u8]) -> Result<Received, GroupError> {
+        loop {
+            if let Some(received) = self.try_receive(bytes)? {
+                return Ok(received);
+            }
+            let doorbell = self.socket.page().doorbell();
+            doorbell.begin_sleep();
+            let slept = if self.socket.is_readable(self.session) {
+                Ok(())
+            } else {
+                let mut byte = [0];
+                rustix::net::recv(&self.bell, &mut byte, RecvFlags::PEEK).map(drop)
+            };
+            doorbell.end_sleep();
+            match slept {
+                // The monitor's end is gone; the next look tells more.
+                Ok(()) | Err(Errno::CONNREFUSED) => {}
+                Err(errno) => return Err(GroupError::Doorbell(errno)),
+            }
+        }
+    }
+}
+
+/// What marks the calling thread: the address of a variable of its own.
+fn thread_mark() -> u64 {
+    std::thread_local! {
+        static MARK: u8 = const { 0 };
+    }
+    MARK.with(|mark| core::ptr::from_ref(mark).addr() as u64)
+}

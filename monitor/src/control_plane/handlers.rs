@@ -250,7 +250,10 @@ impl Control {
     /// a socket that is gone is refused.
     fn closed(&mut self, session: SessionId, socket: SocketId) -> Result<Reply, Errno> {
         let state = self.usable(session, socket)?;
-        if state.own.is_none() {
+        if state.bound.ip().is_unspecified() {
+            // A byte for a socket on a wildcard address would now reach its holder.
+            self.sweep();
+        } else if state.own.is_none() {
             let doorbell = state.page.doorbell();
             if !doorbell.claim() {
                 doorbell.extra.fetch_add(1, Ordering::SeqCst);

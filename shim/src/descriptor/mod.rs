@@ -21,8 +21,6 @@ static HIGHEST: AtomicU32 = AtomicU32::new(0);
 pub(crate) const IN_EPOLL: u8 = 1;
 /// … edge-triggered.
 pub(crate) const EDGE: u8 = 2;
-/// The number was duplicated.
-pub(crate) const DUPLICATED: u8 = 4;
 
 /// The object of `fd`, or `None` if the kernel has it alone.
 #[inline]
@@ -36,14 +34,22 @@ pub(crate) fn get(fd: i32) -> Option<&'static Object> {
     Some(unsafe { &*object })
 }
 
-/// As [`get`], for receiving: `None` unless the socket is a member of groups.
+/// Whether anything is known of `fd`: an object, or what was done with the number.
 #[inline]
-pub(crate) fn slot(fd: i32) -> Option<&'static AtomicPtr<Object>> {
+pub(crate) fn is_known(fd: i32) -> bool {
+    let (Some(slot), Some(history)) = (slot(fd), history(fd)) else { return false };
+    !slot.load(Ordering::Relaxed).is_null() || history.load(Ordering::Relaxed) != 0
+}
+
+/// The table's entry of a number.
+#[inline]
+fn slot(fd: i32) -> Option<&'static AtomicPtr<Object>> {
     #[allow(clippy::cast_sign_loss, reason = "a negative number is beyond the table")]
     TABLE.get(fd as u32 as usize)
 }
 
 /// What was done with the number.
+#[inline]
 pub(crate) fn history(fd: i32) -> Option<&'static AtomicU8> {
     #[allow(clippy::cast_sign_loss, reason = "a negative number is beyond the table")]
     HISTORY.get(fd as u32 as usize)

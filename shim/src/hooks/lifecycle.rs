@@ -3,11 +3,10 @@
 use libc::{c_int, c_uint, sockaddr, socklen_t};
 use libexo::control::message::Request;
 
-use crate::descriptor::{self, DUPLICATED, Object};
+use crate::descriptor::{self, Object};
 use crate::errno::fail;
 use crate::{env, real, session};
 use core::ptr;
-use core::sync::atomic::Ordering;
 
 /// A call returned a new descriptor: whatever the number named before is gone.
 #[inline]
@@ -91,7 +90,7 @@ pub unsafe extern "C" fn accept4(
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn close(fd: c_int) -> c_int {
-    if descriptor::is_used() || session::channel() >= 0 {
+    if descriptor::is_known(fd) || (fd >= 0 && fd == session::channel()) {
         return close_slow(fd);
     }
     // SAFETY: as above.
@@ -219,25 +218,19 @@ pub unsafe extern "C" fn freopen(
 }
 
 /// `new` is another name of what `old` names.
+#[inline]
 pub(super) fn after_dup(old: c_int, new: c_int) {
-    if old == new {
-        return;
+    if old != new && (descriptor::is_known(old) || descriptor::is_known(new)) {
+        after_dup_of_ours(old, new);
     }
-    if !descriptor::is_used() && descriptor::history(old).is_none() {
-        return;
-    }
+}
+
+#[cold]
+fn after_dup_of_ours(old: c_int, new: c_int) {
     if session::is_vfork_child() {
         return;
     }
     forget(new);
-    if let Some(history) = descriptor::history(old)
-        && env::socket_path().is_some()
-    {
-        history.fetch_or(DUPLICATED, Ordering::Relaxed);
-        if let Some(copy) = descriptor::history(new) {
-            copy.store(history.load(Ordering::Relaxed), Ordering::Relaxed);
-        }
-    }
     if let Some(object) = descriptor::get(old) {
         descriptor::put(new, ptr::from_ref(object).cast_mut());
     }

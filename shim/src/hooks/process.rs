@@ -18,14 +18,15 @@ pub(crate) fn start() {
     if env::socket_path().is_none() {
         return;
     }
-    let Ok(folder) = rustix::fs::open(
-        c"/proc/self/fd",
-        rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC,
-        rustix::fs::Mode::empty(),
-    )
-    .map(Descriptor::from_owned) else {
-        return;
-    };
+    each_descriptor(adopt);
+}
+
+/// Calls `each` for every descriptor that this process has open.
+pub(crate) fn each_descriptor(mut each: impl FnMut(c_int)) {
+    let flags =
+        rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
+    let folder = rustix::fs::open(c"/proc/self/fd", flags, rustix::fs::Mode::empty());
+    let Ok(folder) = folder.map(Descriptor::from_owned) else { return };
     let mut space = [core::mem::MaybeUninit::uninit(); 2048];
     let mut entries = rustix::fs::RawDir::new(&folder, &mut space);
     while let Some(Ok(entry)) = entries.next() {
@@ -33,7 +34,7 @@ pub(crate) fn start() {
         if let Some(fd) = number
             && fd != folder.raw()
         {
-            adopt(fd);
+            each(fd);
         }
     }
 }

@@ -390,8 +390,15 @@ pub unsafe extern "C" fn writev(fd: c_int, iov: *const iovec, count: c_int) -> s
 #[inline]
 unsafe fn concerns_us(fd: c_int, name: *const sockaddr, len: socklen_t) -> Option<SocketAddr> {
     // SAFETY: by contract.
-    let target = unsafe { names::parse(name, len) }?;
-    (may_be_marked(target) || descriptor::get(fd).is_some()).then_some(target)
+    unsafe {
+        if descriptor::get(fd).is_none()
+            && !names::is_multicast(name, len)
+            && !crate::convert::any_unicast()
+        {
+            return None;
+        }
+        names::parse(name, len)
+    }
 }
 
 #[unsafe(no_mangle)]
