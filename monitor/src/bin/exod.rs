@@ -33,7 +33,7 @@ struct Options {
     /// How a log line is written.
     #[arg(long, value_name = "FORMAT", value_parser = parse_log_format)]
     log_format: Option<LogFormat>,
-    /// What is logged: off, error, warn, info, debug, trace, or a list like info,exo_monitor=debug.
+    /// What is logged: off, error, warn, info, debug, trace, or a list like `info,exo_monitor=debug`.
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
     /// Writes one byte to this descriptor once processes can attach.

@@ -38,8 +38,8 @@ impl Control {
     ) -> bool {
         match request {
             Request::Hello => self.hello(token, id),
-            Request::WaitRoom { session } => return self.wait_room(token, session),
-            Request::Ask(query) => return self.ask(token, query, id),
+            Request::WaitRoom { session } => self.wait_room(token, session),
+            Request::Ask(query) => self.ask(token, query, id),
             _ => {
                 let Some(session) = self.connections.get(&token).and_then(|c| c.session) else {
                     self.misbehaves(token, "a request before hello");

@@ -399,8 +399,8 @@ fn excuses(change: &Change) -> bool {
     errno::get() == libc::ENODEV && !change.names_interface
 }
 
-fn active_slot<'a>(
-    object: &'a Object,
+fn active_slot(
+    object: &Object,
     change: &Change,
 ) -> Option<(u32, &'static Membership)> {
     let page = object.group()?.page();
