@@ -19,6 +19,8 @@
 //! inside other people's programs (`ids`, `sync`, `shm`, `control`, `client`) makes its system
 //! calls through `rustix`'s raw backend only, so that it never enters a hook of the shim.
 
+// The client maps memory, which a loom model does not have.
+#[cfg(not(loom))]
 pub mod client;
 pub mod control;
 pub mod engine;

@@ -1,9 +1,9 @@
 //! Atomics, from `core` or, under `--cfg loom`, from loom, so that every ring runs under both.
 
 #[cfg(not(loom))]
-pub use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
+pub use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 #[cfg(loom)]
-pub use loom::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
+pub use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// Tells the processor (or loom) that this thread waits for another one.
 #[inline]

@@ -3,10 +3,10 @@
 //! Positions grow for ever; `position & (capacity - 1)` is the offset. A copy that runs over the
 //! end goes on at the beginning. No reference to the bytes is ever formed, and a length is always
 //! bounded by the capacity, so a wrong position can at worst move wrong bytes, never leave the
-//! area. Under loom the bytes are atomics, and a torn read shows as a wrong value.
+//! area. Under loom the bytes are atomic words, and a torn read shows as a wrong value.
 
 #[cfg(loom)]
-use crate::sync::{AtomicU8, Ordering};
+use crate::sync::{AtomicU64, Ordering};
 
 /// A circular area of `capacity` bytes, a power of two.
 #[derive(Debug)]
@@ -14,7 +14,7 @@ pub struct Area {
     #[cfg(not(loom))]
     base: *mut u8,
     #[cfg(loom)]
-    cells: loom::sync::Arc<Vec<AtomicU8>>,
+    cells: std::sync::Arc<Vec<AtomicU64>>,
     mask: u64,
 }
 
@@ -40,13 +40,14 @@ impl Area {
         Self { base, mask: capacity - 1 }
     }
 
-    /// An area of `capacity` loom atomics; clones share them.
+    /// An area of `capacity` bytes in loom's atomics, one for each word: one for each byte would
+    /// multiply the interleavings and show nothing more.
     #[cfg(loom)]
     #[must_use]
     pub fn new(capacity: u64) -> Self {
         assert!(capacity.is_power_of_two());
-        let cells = (0..capacity).map(|_| AtomicU8::new(0)).collect();
-        Self { cells: loom::sync::Arc::new(cells), mask: capacity - 1 }
+        let cells = (0..capacity / 8).map(|_| AtomicU64::new(0)).collect();
+        Self { cells: std::sync::Arc::new(cells), mask: capacity - 1 }
     }
 
     /// A second handle on the same bytes, for the other side of a ring.
@@ -97,11 +98,15 @@ impl Area {
             }
         }
         #[cfg(loom)]
-        for i in 0..len {
-            // SAFETY: `i < len`, readable by contract.
-            let byte = unsafe { *source.add(i) };
-            let at = ((position + i as u64) & self.mask) as usize;
-            self.cells[at].store(byte, Ordering::Relaxed);
+        for from in (0..len).step_by(8) {
+            let mut word = [0; 8];
+            let part = (len - from).min(8);
+            // SAFETY: `from + part <= len`, readable by contract; 8 bytes are behind `word`.
+            unsafe {
+                core::ptr::copy_nonoverlapping(source.add(from), word.as_mut_ptr(), part);
+            }
+            // What follows a part of a word is padding up to the next record.
+            self.cell(position + from as u64).store(u64::from_le_bytes(word), Ordering::Relaxed);
         }
     }
 
@@ -133,11 +138,18 @@ impl Area {
             }
         }
         #[cfg(loom)]
-        for i in 0..len {
-            let at = ((position + i as u64) & self.mask) as usize;
-            // SAFETY: `i < len`, writable by contract.
-            unsafe { *target.add(i) = self.cells[at].load(Ordering::Relaxed) };
+        for from in (0..len).step_by(8) {
+            let word = self.cell(position + from as u64).load(Ordering::Relaxed).to_le_bytes();
+            let part = (len - from).min(8);
+            // SAFETY: `from + part <= len`, writable by contract; 8 bytes are behind `word`.
+            unsafe { core::ptr::copy_nonoverlapping(word.as_ptr(), target.add(from), part) };
         }
+    }
+
+    #[cfg(loom)]
+    fn cell(&self, position: u64) -> &AtomicU64 {
+        assert!(position % 8 == 0, "the model copies whole words");
+        &self.cells[usize::try_from((position & self.mask) / 8).expect("a small area")]
     }
 
     /// One little-endian word at `position`, which must be a multiple of 8.

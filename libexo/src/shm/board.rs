@@ -16,7 +16,11 @@ use crate::ids::{GroupId, Seq};
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// Most groups of one monitor.
+#[cfg(not(loom))]
 pub const MARKS_MAX: usize = 1024;
+/// Most groups of a model.
+#[cfg(loom)]
+pub const MARKS_MAX: usize = 2;
 /// Bytes of the board.
 pub const BOARD_BYTES: usize = size_of::<Board>().next_multiple_of(4096);
 
@@ -118,6 +122,38 @@ pub struct MarkedGroup {
     pub id: GroupId,
     /// Data capacity of its log.
     pub log_bytes: u64,
+}
+
+#[cfg(loom)]
+impl Board {
+    /// A board for a loom model; never mapped.
+    #[must_use]
+    pub fn for_model() -> Self {
+        let word = || AtomicU64::new(0);
+        let mark = || Mark {
+            address_low: word(),
+            address_high: word(),
+            port_family_group: word(),
+            log_bytes: word(),
+        };
+        Self {
+            magic: AtomicU32::new(MAGIC),
+            version: AtomicU32::new(LAYOUT_VERSION),
+            pad_a: [0; 7],
+            engine_asleep: AtomicU32::new(0),
+            pad_b: 0,
+            pad_c: [0; 7],
+            published_seq: word(),
+            pad_d: [0; 7],
+            counters: core::array::from_fn(|_| word()),
+            pad_e: [0; 72],
+            change: AtomicU32::new(0),
+            count: AtomicU32::new(0),
+            any_unicast: AtomicU32::new(0),
+            pad_f: [0; 13],
+            marks: core::array::from_fn(|_| mark()),
+        }
+    }
 }
 
 impl Board {
