@@ -5,8 +5,9 @@
 //! bounded by the capacity, so a wrong position can at worst move wrong bytes, never leave the
 //! area. Under loom the bytes are atomic words, and a torn read shows as a wrong value.
 
+use crate::sync::AtomicU64;
 #[cfg(loom)]
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::Ordering;
 
 /// A circular area of `capacity` bytes, a power of two.
 #[derive(Debug)]
@@ -32,11 +33,11 @@ impl Area {
     /// # Safety
     ///
     /// `base..base + capacity` must be mapped for as long as the area lives, writable if
-    /// [`write`](Self::write) is called. `capacity` must be a power of two.
+    /// [`write`](Self::write) is called, and aligned to 8. `capacity` must be a power of two.
     #[cfg(not(loom))]
     #[must_use]
     pub unsafe fn new(base: *mut u8, capacity: u64) -> Self {
-        assert!(capacity.is_power_of_two());
+        assert!(capacity.is_power_of_two() && capacity >= 8);
         Self { base, mask: capacity - 1 }
     }
 
@@ -45,7 +46,7 @@ impl Area {
     #[cfg(loom)]
     #[must_use]
     pub fn new(capacity: u64) -> Self {
-        assert!(capacity.is_power_of_two());
+        assert!(capacity.is_power_of_two() && capacity >= 8);
         let cells = (0..capacity / 8).map(|_| AtomicU64::new(0)).collect();
         Self { cells: std::sync::Arc::new(cells), mask: capacity - 1 }
     }
@@ -106,7 +107,7 @@ impl Area {
                 core::ptr::copy_nonoverlapping(source.add(from), word.as_mut_ptr(), part);
             }
             // What follows a part of a word is padding up to the next record.
-            self.cell(position + from as u64).store(u64::from_le_bytes(word), Ordering::Relaxed);
+            self.word(position + from as u64).store(u64::from_le_bytes(word), Ordering::Relaxed);
         }
     }
 
@@ -139,16 +140,26 @@ impl Area {
         }
         #[cfg(loom)]
         for from in (0..len).step_by(8) {
-            let word = self.cell(position + from as u64).load(Ordering::Relaxed).to_le_bytes();
+            let word = self.word(position + from as u64).load(Ordering::Relaxed).to_le_bytes();
             let part = (len - from).min(8);
             // SAFETY: `from + part <= len`, writable by contract; 8 bytes are behind `word`.
             unsafe { core::ptr::copy_nonoverlapping(word.as_ptr(), target.add(from), part) };
         }
     }
 
-    #[cfg(loom)]
-    fn cell(&self, position: u64) -> &AtomicU64 {
-        assert!(position % 8 == 0, "the model copies whole words");
+    /// The word at `position`, a multiple of 8, as an atomic in native byte order.
+    #[inline]
+    #[must_use]
+    pub fn word(&self, position: u64) -> &AtomicU64 {
+        assert!(position.is_multiple_of(8), "records begin on words");
+        #[cfg(not(loom))]
+        {
+            let (offset, _) = self.split(position, 8);
+            // SAFETY: a multiple of 8 below the capacity, itself a power of two of at least 8, in
+            // a mapping that begins on a page; an atomic may be written by the peer meanwhile.
+            unsafe { AtomicU64::from_ptr(self.base.add(offset).cast()) }
+        }
+        #[cfg(loom)]
         &self.cells[usize::try_from((position & self.mask) / 8).expect("a small area")]
     }
 

@@ -3,15 +3,20 @@
 //! ```text
 //! header (4 KiB)                                     data (capacity bytes, circular)
 //! ┌ magic version capacity ┬ tail, turn  ┬ head ┐┌ record ┬ record ┬ … ┐
-//! │ written once           │ application         │ monitor │ len:u32 grant:u32 bytes, padded to 8
+//! │ written once           │ application         │ monitor │ head:u64 bytes, padded to 8
+//!
+//! head  0  payload bytes:17  lap + 1:14  skip:1      with skip: no payload bytes, and
+//!      32  grant:32                                  the record's length in units of 8 bytes
 //! ```
 //!
 //! The producing end belongs to whichever thread of the application has the turn
 //! (`client::turn`). A signal handler may submit while its own thread is in the middle of a
-//! submission: it writes its record over the unfinished one and publishes; the interrupted
-//! thread sees that the tail moved and writes its record again behind it. So publication is one
-//! compare-and-exchange of the tail, and a thread killed at any instruction before it leaves
-//! nothing behind.
+//! submission, which goes on writing afterwards. So the handler makes the interrupted bytes one
+//! record to be skipped, puts its own behind it and publishes both; the interrupted thread sees
+//! that, and submits again. A submission first claims its bytes and then looks whether the tail
+//! is still where it was, so a handler either published before anything was written or sees the
+//! claim. Heads are exchanged and differ from lap to lap, so none is written over a published one.
+//! Publication is one compare-and-exchange of the tail; a thread killed before it leaves nothing.
 //!
 //! The draining end trusts nothing: it loads the tail once, checks it, copies the bytes out, and
 //! looks only at its copy.
@@ -29,6 +34,11 @@ pub const HEADER_BYTES: usize = 4096;
 pub const DATAGRAM_MAX: usize = 65_527;
 /// Bytes before a record's payload.
 const RECORD_HEADER_BYTES: u64 = 8;
+/// In a head: these bytes were claimed and given up.
+const SKIP: u64 = 1 << 31;
+/// In a head: bits of the payload's length.
+const LEN_MASK: u64 = (1 << 17) - 1;
+const _: () = assert!(DATAGRAM_MAX as u64 <= LEN_MASK);
 /// Smallest data capacity: several of the largest datagrams.
 pub const CAPACITY_MIN: u64 = 256 * 1024;
 
@@ -46,7 +56,9 @@ pub struct LaneHeader {
     head_seen: AtomicU64,
     /// Which thread has the turn; 0 for none. Application.
     pub turn: AtomicU64,
-    pad_b: [u64; 13],
+    /// End of the bytes that are being written; at or before the tail when none are. Application.
+    claimed: AtomicU64,
+    pad_b: [u64; 12],
     /// Bytes taken since the lane was made. Monitor.
     head: AtomicU64,
     /// Not 0 once the session has ended. Monitor.
@@ -101,7 +113,8 @@ impl LaneHeader {
             tail: AtomicU64::new(0),
             head_seen: AtomicU64::new(0),
             turn: AtomicU64::new(0),
-            pad_b: [0; 13],
+            claimed: AtomicU64::new(0),
+            pad_b: [0; 12],
             head: AtomicU64::new(0),
             ended: AtomicU32::new(0),
         }
@@ -149,29 +162,52 @@ impl<H: Deref<Target = LaneHeader>> Submitter<H> {
         let record_bytes = align_record(RECORD_HEADER_BYTES + len as u64);
         loop {
             let tail = self.header.tail.load(Ordering::Relaxed); // ours while we have the turn
-            if tail + record_bytes - self.header.head_seen.load(Ordering::Relaxed)
-                > self.area.capacity()
-            {
+            // Beyond the tail only inside an interrupted submission, or after one that was left.
+            let start = self.header.claimed.load(Ordering::Relaxed).max(tail);
+            let end = start + record_bytes;
+            if end - self.header.head_seen.load(Ordering::Relaxed) > self.area.capacity() {
                 let head = self.header.head.load(Ordering::Acquire); // pairs with `release`
                 self.header.head_seen.store(head, Ordering::Relaxed);
-                if tail + record_bytes - head > self.area.capacity() {
+                if end - head > self.area.capacity() {
                     return Err(Full);
                 }
             }
-            let word = len as u64 | u64::from(grant.0) << 32;
-            self.area.write(tail, &word.to_le_bytes());
-            fill(&self.area, tail + RECORD_HEADER_BYTES);
+            let interrupted = self.area.word(tail).load(Ordering::Relaxed);
+            let before = self.area.word(start).load(Ordering::Relaxed);
+            self.header.claimed.store(end, Ordering::Relaxed);
+            // The order matters to handlers on this very thread, hence to the compiler only.
+            core::sync::atomic::compiler_fence(Ordering::SeqCst);
+            if self.header.tail.load(Ordering::Relaxed) != tail {
+                continue; // a handler submitted before it could see the claim
+            }
+            fill(&self.area, start + RECORD_HEADER_BYTES);
+            let head = len as u64 | self.lap_of(start) | u64::from(grant.0) << 32;
+            if !exchange(self.area.word(start), before, head) {
+                continue;
+            }
+            if start != tail {
+                let skip = SKIP | self.lap_of(tail) | ((start - tail) / 8) << 32;
+                if !exchange(self.area.word(tail), interrupted, skip) {
+                    continue;
+                }
+            }
             // SeqCst: also the sender's half of the engine's wake-up (`board::Board::engine_asleep`).
             // Release pairs with the Acquire in `SubmitDrain::fetch`.
             if self
                 .header
                 .tail
-                .compare_exchange(tail, tail + record_bytes, Ordering::SeqCst, Ordering::Relaxed)
+                .compare_exchange(tail, end, Ordering::SeqCst, Ordering::Relaxed)
                 .is_ok()
             {
                 return Ok(());
             }
         }
+    }
+
+    /// The part of a head by which it differs from the one a lap before, and from fresh memory.
+    const fn lap_of(&self, position: u64) -> u64 {
+        let lap = (position >> self.area.capacity().trailing_zeros()) + 1;
+        (lap & 0x3fff) << 17
     }
 
     /// Whether a record of `len` bytes would fit now.
@@ -181,6 +217,13 @@ impl<H: Deref<Target = LaneHeader>> Submitter<H> {
         let tail = self.header.tail.load(Ordering::Relaxed);
         tail + record_bytes - self.header.head.load(Ordering::Acquire) <= self.area.capacity()
     }
+}
+
+/// Writes a head unless somebody wrote one meanwhile. Relaxed: only handlers on the same thread
+/// can have, and the monitor looks at heads after the tail.
+#[inline]
+fn exchange(head: &AtomicU64, from: u64, to: u64) -> bool {
+    head.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed).is_ok()
 }
 
 /// What an application did to its lane that no correct shim does. Ends its session.
@@ -224,6 +267,8 @@ pub struct SubmitDrain<H> {
     area: Area,
     /// Bytes taken; ours alone, the shared head is only a copy of it.
     head: u64,
+    /// The tail as last fetched.
+    tail: u64,
     /// Copy of the ring's bytes from `head` on.
     batch: Vec<u8>,
     /// Bytes valid in `batch`.
@@ -260,7 +305,7 @@ impl<H: Deref<Target = LaneHeader>> SubmitDrain<H> {
     /// A draining end that starts at the beginning.
     pub fn new(header: H, area: Area) -> Self {
         let batch = vec![0; usize::try_from(BATCH_BYTES.min(area.capacity())).expect("128 KiB")];
-        Self { header, area, head: 0, batch, batch_bytes: 0, taken: 0, cut: false }
+        Self { header, area, head: 0, tail: 0, batch, batch_bytes: 0, taken: 0, cut: false }
     }
 
     /// The shared header.
@@ -298,6 +343,7 @@ impl<H: Deref<Target = LaneHeader>> SubmitDrain<H> {
     pub fn fetch(&mut self) -> Result<bool, RingCorrupt> {
         let pending = self.pending_bytes()?;
         self.taken = 0;
+        self.tail = self.head + pending;
         self.batch_bytes = usize::try_from(pending).unwrap_or(usize::MAX).min(self.batch.len());
         self.cut = (self.batch_bytes as u64) < pending;
         if pending == 0 {
@@ -313,19 +359,26 @@ impl<H: Deref<Target = LaneHeader>> SubmitDrain<H> {
     ///
     /// [`RingCorrupt`] for a record that cannot be one.
     #[inline]
-    pub fn peek(&self) -> Result<Option<LaneRecord<'_>>, RingCorrupt> {
-        let rest = &self.batch[self.taken..self.batch_bytes];
-        let Some((word, rest)) = rest.split_first_chunk::<8>() else {
-            // Records are multiples of 8 bytes, and so is what a correct application publishes.
-            return if rest.is_empty() || self.cut { Ok(None) } else { Err(self.too_long(0)) };
+    pub fn peek(&mut self) -> Result<Option<LaneRecord<'_>>, RingCorrupt> {
+        let word = loop {
+            let rest = &self.batch[self.taken..self.batch_bytes];
+            let Some(word) = rest.first_chunk::<8>() else {
+                // Records are multiples of 8 bytes, and so is what a correct application publishes.
+                return if rest.is_empty() || self.cut { Ok(None) } else { Err(self.too_long(0)) };
+            };
+            let word = u64::from_le_bytes(*word);
+            if word & SKIP == 0 {
+                break word;
+            }
+            self.skip((word >> 32) * 8)?;
         };
-        let word = u64::from_le_bytes(*word);
-        let len = (word & 0xffff_ffff) as usize;
+        let rest = &self.batch[self.taken + 8..self.batch_bytes];
+        let len = usize::try_from(word & LEN_MASK).expect("17 bits");
         let record_bytes = align_record(RECORD_HEADER_BYTES + len as u64);
         if len > DATAGRAM_MAX {
             return Err(self.too_long(len));
         }
-        let end = usize::try_from(record_bytes - RECORD_HEADER_BYTES).expect("below 64 KiB");
+        let end = usize::try_from(record_bytes - RECORD_HEADER_BYTES).expect("below 128 KiB");
         if end > rest.len() {
             return if self.cut { Ok(None) } else { Err(self.too_long(len)) };
         }
@@ -335,6 +388,18 @@ impl<H: Deref<Target = LaneHeader>> SubmitDrain<H> {
             position: self.head,
             record_bytes: end + 8,
         }))
+    }
+
+    /// Passes bytes that were given up, which may reach beyond the batch.
+    #[cold]
+    fn skip(&mut self, skip_bytes: u64) -> Result<(), RingCorrupt> {
+        if skip_bytes == 0 || skip_bytes > self.tail - self.head {
+            return Err(self.too_long(usize::try_from(skip_bytes).unwrap_or(usize::MAX)));
+        }
+        self.head += skip_bytes;
+        let taken = usize::try_from(skip_bytes).unwrap_or(usize::MAX).saturating_add(self.taken);
+        self.taken = taken.min(self.batch_bytes);
+        Ok(())
     }
 
     /// Takes the record that [`peek`](Self::peek) showed.
