@@ -121,15 +121,27 @@ impl Doorbell<'_> {
                 if tries == TAKE_TRIES {
                     return;
                 }
+                if tries.is_multiple_of(TRIES_BEFORE_YIELD) {
+                    give_way();
+                }
                 crate::sync::pause();
             }
         }
     }
 }
 
+/// Lets the ringer have this core, if that is what it waits for.
+fn give_way() {
+    #[cfg(not(loom))]
+    rustix::thread::sched_yield();
+}
+
+/// Looks before the core is given away: a ringer that runs needs a few microseconds.
+const TRIES_BEFORE_YIELD: u32 = 16;
+
 /// How often `settle` looks for a byte that was claimed but not sent yet: some 200 µs of system
-/// calls, longer than a ringer needs unless it lost its core.
+/// calls and more where the core is wanted, longer than a ringer needs unless it was stopped.
 #[cfg(not(loom))]
 const TAKE_TRIES: u32 = 1000;
 #[cfg(loom)]
-const TAKE_TRIES: u32 = 3;
+const TAKE_TRIES: u32 = 20;
