@@ -265,6 +265,21 @@ impl GroupSocket {
         self.receive(session, a, true, |incoming| incoming.record.head.len)
     }
 
+    /// Before a filter changes: what is queued was judged when it arrived, so what the present
+    /// filters refuse goes, and the rest stays whatever the new ones say.
+    ///
+    /// Deviation from the kernel: of refused datagrams between admitted ones only those at the
+    /// front go.
+    pub fn before_filter_change(&self, session: &Session) {
+        for (index, membership) in self.page.slots().iter().enumerate() {
+            if membership.is_open() && let Some(reader) = self.reader(index) {
+                // Skips what is refused at the front.
+                let _ = self.look_at(session, index, membership);
+                membership.exempt.store(reader.tail(), Ordering::Relaxed);
+            }
+        }
+    }
+
     /// Whether there is something to receive in shared memory.
     #[inline]
     #[must_use]
@@ -310,6 +325,7 @@ impl GroupSocket {
                 return None;
             };
             if (!self.page.has(FILTERED) && !record.is_extended())
+                || position < membership.exempt.load(Ordering::Relaxed)
                 || self.is_wanted(session, membership, &record)
             {
                 return Some((position, record));

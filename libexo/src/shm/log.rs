@@ -370,6 +370,11 @@ impl<H: Deref<Target = LogHeader>> LogReader<H> {
         Self { header, area, tail_seen: AtomicU64::new(0) }
     }
 
+    /// Bytes published so far.
+    pub fn tail(&self) -> u64 {
+        self.header.tail()
+    }
+
     /// Whether the reader would find nothing. Loads the tail afresh.
     #[inline]
     pub fn is_empty(&self, cursor: Cursor<'_>) -> bool {

@@ -39,10 +39,8 @@ impl Descriptor {
 
     /// Gives the number away unclosed.
     #[must_use]
-    pub const fn into_raw(self) -> RawFd {
-        let fd = self.0;
-        core::mem::forget(self);
-        fd
+    pub fn into_raw(self) -> RawFd {
+        core::mem::ManuallyDrop::new(self).0
     }
 }
 
@@ -108,10 +106,8 @@ impl Mapping {
 
     /// Leaves the memory mapped for the rest of the process's life.
     #[must_use]
-    pub const fn leak(self) -> *mut u8 {
-        let base = self.base;
-        core::mem::forget(self);
-        base
+    pub fn leak(self) -> *mut u8 {
+        core::mem::ManuallyDrop::new(self).base
     }
 }
 

@@ -31,8 +31,10 @@ pub const READ_SHUT: u32 = 4;
 pub const FILTERED: u32 = 8;
 /// `IP_PKTINFO` or `IPV6_RECVPKTINFO`.
 pub const WANTS_PKTINFO: u32 = 16;
-/// The port was chosen with `SO_REUSEADDR` or the like; informative.
+/// Bound to a wildcard address: plain unicast datagrams are relayed into its kernel queue.
 pub const WILDCARD: u32 = 32;
+/// `shutdown` of the writing side.
+pub const WRITE_SHUT: u32 = 64;
 
 /// States of [`Membership::state`].
 pub mod membership_state {
@@ -62,7 +64,6 @@ pub struct SharedAddress {
     name: AtomicU64,
     low: AtomicU64,
     high: AtomicU64,
-    pad: u64,
 }
 
 impl SharedAddress {
@@ -128,6 +129,9 @@ pub struct Membership {
     sources: [[AtomicU64; 2]; SOURCES_MAX],
     /// The group's address. Monitor.
     pub address: SharedAddress,
+    /// Records below this were queued before the present filters: those do not apply to them.
+    /// Application.
+    pub exempt: AtomicU64,
 }
 
 impl Membership {
@@ -147,6 +151,7 @@ impl Membership {
         self.end.store(u64::MAX, Ordering::Relaxed);
         self.dropped.store(0, Ordering::Relaxed);
         self.filter.store(0, Ordering::Relaxed);
+        self.exempt.store(0, Ordering::Relaxed);
         self.state.store(membership_state::ACTIVE, Ordering::Release); // pairs with `is_open`
     }
 
@@ -236,7 +241,7 @@ pub struct SocketPage {
     pub bound: SharedAddress,
     /// What the program connected to. Application.
     pub peer: SharedAddress,
-    pad_c: [u64; 104],
+    pad_c: [u64; 106],
     /// The groups that the socket is a member of.
     pub memberships: [Membership; MEMBERSHIPS_MAX],
 }

@@ -17,7 +17,7 @@ use super::Control;
 const RELAY_MAX: usize = 64;
 
 impl Control {
-    pub(super) fn relay(&mut self, id: SocketId) {
+    pub(super) fn relay(&self, id: SocketId) {
         let Some(socket) = self.sockets.get(&id) else { return };
         let (Some(holder), Some(token)) = (&socket.holder, socket.relay_token) else { return };
         let mut bytes = vec![0; MAIL_HEADER_BYTES + 65_536];

@@ -344,7 +344,7 @@ impl<Tell: Fn()> State<Tell> {
         (self.tell)();
     }
 
-    fn sleep(&mut self, at_most: Duration) {
+    fn sleep(&self, at_most: Duration) {
         let word = &self.board.engine_asleep;
         word.store(1, Ordering::SeqCst);
         // Pairs with the SeqCst publication in `Submitter::submit` and the fence in

@@ -2,10 +2,10 @@
 
 use core::net::SocketAddr;
 use core::ptr;
-use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use libexo::client::socket::GroupSocket;
-use libexo::shm::socket_page::{SharedAddress, delivery};
+use libexo::shm::socket_page::{SharedAddress, WRITE_SHUT, delivery};
 
 /// No grant, or none that is known.
 const NO_GRANT: u64 = u64::MAX;
@@ -42,6 +42,8 @@ pub(crate) struct Object {
     session: AtomicU32,
     /// A socket with the program's own address in the kernel, for what is sent elsewhere; -1.
     pub(crate) outside: AtomicI32,
+    /// `shutdown` of the writing side.
+    pub(crate) write_shut: AtomicBool,
     pub(crate) pending: [Pending; PENDING_MAX],
 }
 
@@ -55,6 +57,13 @@ impl Object {
         object.peer_grant = AtomicU64::new(NO_GRANT);
         object.outside = AtomicI32::new(-1);
         Box::into_raw(object)
+    }
+
+    /// Whether nothing may be sent any more.
+    #[inline]
+    pub(crate) fn is_write_shut(&self) -> bool {
+        self.write_shut.load(Ordering::Relaxed)
+            || self.group().is_some_and(|group| group.page().has(WRITE_SHUT))
     }
 
     /// The receiving side, while the program reads it from shared memory.

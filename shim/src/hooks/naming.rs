@@ -4,7 +4,7 @@ use core::net::SocketAddr;
 
 use libc::{c_int, sockaddr, socklen_t};
 use libexo::control::message::Request;
-use libexo::shm::socket_page::{FILTERED, READ_SHUT};
+use libexo::shm::socket_page::{FILTERED, READ_SHUT, WRITE_SHUT};
 
 use crate::convert::{
     away_errno, bind_marked, is_udp, join_pending, marked, may_be_marked, object_of,
@@ -74,7 +74,7 @@ pub unsafe extern "C" fn connect(fd: c_int, name: *const sockaddr, len: socklen_
         }
         if let Some(object) = descriptor::get(fd) {
             if let Some(group) = object.group() {
-                return connect_ours(object, group, name, len, fd);
+                return connect_ours(object, group, name, len);
             }
             object.forget_grants();
             object.peer.set(None);
@@ -109,7 +109,6 @@ unsafe fn connect_ours(
     group: &libexo::client::socket::GroupSocket,
     name: *const sockaddr,
     len: socklen_t,
-    fd: c_int,
 ) -> c_int {
     let page = group.page();
     object.forget_grants();
@@ -117,6 +116,7 @@ unsafe fn connect_ours(
         // SAFETY: two readable bytes, as libc's function takes them.
         let family = unsafe { name.cast::<u16>().read_unaligned() };
         if i32::from(family) == libc::AF_UNSPEC {
+            note_filter_change(group);
             page.peer.set(None);
             page.set(FILTERED, has_source_filter(page));
             return 0;
@@ -130,10 +130,17 @@ unsafe fn connect_ours(
     if address.is_ipv6() && !object.inet6 {
         return fail(libc::EAFNOSUPPORT);
     }
+    note_filter_change(group);
     page.peer.set(Some(address));
     page.set(FILTERED, true);
-    let _ = fd;
     0
+}
+
+/// The filters are about to change: what is queued was judged by the old ones.
+pub(super) fn note_filter_change(group: &libexo::client::socket::GroupSocket) {
+    if let Some(session) = session::get().or_else(session::last) {
+        group.before_filter_change(session);
+    }
 }
 
 pub(super) fn has_source_filter(page: &libexo::shm::socket_page::SocketPage) -> bool {
@@ -204,11 +211,18 @@ pub unsafe extern "C" fn shutdown(fd: c_int, how: c_int) -> c_int {
     // SAFETY: as above.
     unsafe {
         let result = real::shutdown(fd, how);
-        let Some(group) = descriptor::get(fd).and_then(Object::group) else { return result };
+        let Some(object) = descriptor::get(fd) else { return result };
+        let writing = how == libc::SHUT_WR || how == libc::SHUT_RDWR;
+        // The kernel shuts an unconnected socket, too, while it says that it is not connected.
+        if writing && (result == 0 || errno::get() == libc::ENOTCONN) {
+            object.write_shut.store(true, core::sync::atomic::Ordering::Relaxed);
+        }
+        let Some(group) = object.group() else { return result };
         if result != 0 {
             return result;
         }
         let page = group.page();
+        page.set(WRITE_SHUT, page.has(WRITE_SHUT) || writing);
         if how == libc::SHUT_RD || how == libc::SHUT_RDWR {
             page.set(READ_SHUT, true);
         }

@@ -289,7 +289,7 @@ pub unsafe extern "C" fn setsockopt(
             return real::setsockopt(fd, level, name, value, len);
         }
         if (level == libc::IPPROTO_IP || level == libc::IPPROTO_IPV6)
-            && !value.is_null()
+            && crate::names::is_user(value.cast())
             && (8..=4096).contains(&len)
         {
             let bytes = core::slice::from_raw_parts(value.cast::<u8>(), len as usize);
@@ -511,6 +511,9 @@ fn change_sources(
             count += 1;
         }
     }
+    if let Some(group) = object.group() {
+        super::naming::note_filter_change(group);
+    }
     if add {
         sources[count] = source;
         count += 1;
@@ -601,6 +604,9 @@ pub unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, arg: usize) -> c_int
     unsafe {
         let Some(object) = descriptor::get(fd) else { return real::ioctl(fd, request, arg) };
         let Some(group) = object.group() else { return real::ioctl(fd, request, arg) };
+        if !crate::names::is_user(arg as *const u8) {
+            return real::ioctl(fd, request, arg);
+        }
         let result = real::ioctl(fd, request, arg);
         if result != 0 {
             return result;

@@ -173,7 +173,7 @@ unsafe fn poll_ours(
 
 /// Whether some entry is read from shared memory.
 unsafe fn concerns_us(fds: *const pollfd, count: nfds_t) -> bool {
-    if !descriptor::is_used() || fds.is_null() {
+    if !descriptor::is_used() || !crate::names::is_user(fds.cast()) {
         return false;
     }
     let count = usize::try_from(count).unwrap_or(0);

@@ -45,9 +45,21 @@ struct Received {
     /// The group it was sent to and the interface, for `IP_PKTINFO`; `None` for a plain unicast one.
     group: Option<(SocketAddr, u32)>,
     dropped: u64,
+    /// A buffer that cannot be the program's.
+    fault: bool,
 }
 
 impl Target {
+    /// Whether every buffer can be a program's memory.
+    #[inline]
+    fn is_user(&self) -> bool {
+        (0..self.count).all(|i| {
+            // SAFETY: `count` entries by contract.
+            let part = unsafe { &*self.iov.add(i) };
+            part.iov_len == 0 || names::is_user(part.iov_base.cast())
+        })
+    }
+
     /// Copies the payload into the buffers.
     ///
     /// # Safety
@@ -92,8 +104,9 @@ pub(super) unsafe fn receive(
     loop {
         let wants = socket.page().has(wish::ANY);
         let got = socket.receive(session, borrow(fd), peek, |incoming| {
+            let fault = !target.is_user();
             // SAFETY: by contract.
-            let copied = unsafe { target.copy(incoming) };
+            let copied = if fault { 0 } else { unsafe { target.copy(incoming) } };
             let membership = incoming.membership;
             Received {
                 len: incoming.record.head.len as usize,
@@ -106,6 +119,7 @@ pub(super) unsafe fn receive(
                     (group.unwrap_or(any), membership.interface.load(Ordering::Relaxed))
                 }),
                 dropped: membership.dropped.load(Ordering::Relaxed),
+                fault,
             }
         });
         if let Some(received) = got {
@@ -141,9 +155,6 @@ unsafe fn receive_slow(
             return None;
         }
     }
-    if page.has(READ_SHUT) {
-        return Some(0);
-    }
     if is_expelled(page) {
         return Some(fail_len(libc::ECONNABORTED));
     }
@@ -155,6 +166,9 @@ unsafe fn receive_slow(
     }
     if flags & libc::MSG_DONTWAIT != 0 || page.has(NONBLOCK) {
         return Some(fail_len(libc::EAGAIN));
+    }
+    if page.has(READ_SHUT) {
+        return Some(0);
     }
     for _ in 0..LOOKS_BEFORE_SLEEP {
         if socket.is_readable(session) {
@@ -277,6 +291,7 @@ unsafe fn take_mail(
         time_ns: now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned(),
         group: None,
         dropped: 0,
+        fault: false,
     };
     // SAFETY: by contract.
     Some(unsafe { finish(object, socket, target, flags, &received) })
@@ -295,9 +310,21 @@ unsafe fn finish(
     flags: c_int,
     received: &Received,
 ) -> ssize_t {
+    // The kernel, too, finds out after it has taken the datagram.
+    if received.fault {
+        return fail_len(libc::EFAULT);
+    }
     let cut = received.copied < received.len;
     // SAFETY: by contract.
     unsafe {
+        if !target.name.is_null() {
+            if !names::is_user(target.name_len.cast()) || !names::is_user(target.name.cast()) {
+                return fail_len(libc::EFAULT);
+            }
+            if (*target.name_len).cast_signed() < 0 {
+                return fail_len(libc::EINVAL);
+            }
+        }
         names::store(received.origin.source, object.inet6, target.name, target.name_len);
         if let Some(message) = target.message.as_mut() {
             message.msg_flags = if cut { libc::MSG_TRUNC } else { 0 };
@@ -570,7 +597,11 @@ pub unsafe extern "C" fn readv(fd: c_int, iov: *const iovec, count: c_int) -> ss
         let (Some((object, socket)), Ok(parts)) = (ours(fd), usize::try_from(count)) else {
             return real::readv(fd, iov, count);
         };
-        if parts == 0 || parts > 1024 || iov.is_null() {
+        if parts == 0
+            || parts > 1024
+            || !names::is_user(iov.cast())
+            || (0..parts).all(|i| (*iov.add(i)).iov_len == 0)
+        {
             return real::readv(fd, iov, count); // the kernel knows the answer
         }
         let null = ptr::null_mut();
@@ -591,7 +622,11 @@ pub unsafe extern "C" fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) 
             }
             return result;
         };
-        if is_for_kernel(flags) || message.is_null() || (*message).msg_iovlen > 1024 {
+        if is_for_kernel(flags)
+            || !names::is_user(message.cast())
+            || (*message).msg_iovlen > 1024
+            || ((*message).msg_iovlen > 0 && !names::is_user((*message).msg_iov.cast()))
+        {
             return real::recvmsg(fd, message, flags);
         }
         let target = Target {
@@ -615,7 +650,7 @@ pub unsafe extern "C" fn recvmmsg(
 ) -> c_int {
     // SAFETY: as above.
     unsafe {
-        if ours(fd).is_none() || messages.is_null() || is_for_kernel(flags) {
+        if ours(fd).is_none() || !names::is_user(messages.cast()) || is_for_kernel(flags) {
             return real::recvmmsg(fd, messages, count, flags, timeout);
         }
         let deadline = match timeout.as_ref() {

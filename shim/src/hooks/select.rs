@@ -133,7 +133,7 @@ unsafe fn select_ours(
 
 /// The session, if some descriptor of the read set is read from shared memory.
 fn concern(count: c_int, read: *mut fd_set) -> Option<&'static Session> {
-    if !descriptor::is_used() || read.is_null() {
+    if !descriptor::is_used() || !crate::names::is_user(read.cast()) {
         return None;
     }
     let count = usize::try_from(count).ok().filter(|count| *count <= WORDS_MAX * BITS)?;

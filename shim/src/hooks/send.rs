@@ -156,7 +156,7 @@ impl Payload {
     /// `iov` points to `count` readable entries whose buffers are readable.
     #[inline]
     unsafe fn new(iov: *const iovec, count: usize) -> Option<Self> {
-        if count > 1024 || (iov.is_null() && count > 0) {
+        if count > 1024 || (count > 0 && !names::is_user(iov.cast())) {
             return None;
         }
         let mut len: usize = 0;
@@ -165,6 +165,16 @@ impl Payload {
             len = len.checked_add(unsafe { (*iov.add(i)).iov_len })?;
         }
         Some(Self { iov, count, len })
+    }
+
+    /// Whether every part can be a program's memory.
+    #[inline]
+    fn is_user(&self) -> bool {
+        (0..self.count).all(|i| {
+            // SAFETY: the contract of `new`.
+            let part = unsafe { &*self.iov.add(i) };
+            part.iov_len == 0 || names::is_user(part.iov_base.cast())
+        })
     }
 
     /// Copies everything to `position`.
@@ -198,6 +208,13 @@ fn submit(
     }
     if flags & libc::MSG_OOB != 0 {
         return fail_len(libc::EOPNOTSUPP);
+    }
+    if !payload.is_user() {
+        return fail_len(libc::EFAULT);
+    }
+    if descriptor::get(fd).is_some_and(Object::is_write_shut) {
+        return fail_len(libc::EPIPE); // without a signal: that is for streams
+
     }
     let me = session::thread_mark();
     let fill = |area: &libexo::shm::area::Area, position| payload.write_to(area, position);
@@ -434,7 +451,10 @@ pub unsafe extern "C" fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int
             }
             result
         };
-        let Some(header) = message.as_ref() else { return kernel() };
+        if !names::is_user(message.cast()) {
+            return kernel();
+        }
+        let header = &*message;
         if header.msg_name.is_null() {
             return send_to_peer(fd, header.msg_iov, header.msg_iovlen, flags, kernel);
         }
@@ -459,11 +479,12 @@ pub unsafe extern "C" fn sendmmsg(
     unsafe {
         let needs_us = descriptor::get(fd).is_some()
             || messages.as_ref().is_some_and(|first| {
-                count > 0
+                names::is_user(messages.cast())
+                    && count > 0
                     && concerns_us(fd, first.msg_hdr.msg_name.cast(), first.msg_hdr.msg_namelen)
                         .is_some()
             });
-        if !needs_us || messages.is_null() {
+        if !needs_us || !names::is_user(messages.cast()) {
             return real::sendmmsg(fd, messages, count, flags);
         }
         let count = c_int::try_from(count.min(1024)).unwrap_or(1024);

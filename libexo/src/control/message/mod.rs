@@ -458,7 +458,7 @@ impl Request {
             9 => {
                 let socket = SocketId(fields.u32()?);
                 let [reason, ..] = fields.take::<4>()?;
-                let reason = DemoteReason::from_byte(reason).ok_or(fields.bad_field())?;
+                let reason = DemoteReason::from_byte(reason).ok_or_else(|| fields.bad_field())?;
                 Self::Demote { socket, reason }
             }
             10 => Self::Ring { socket: SocketId(fields.u32()?) },

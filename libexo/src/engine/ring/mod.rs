@@ -111,7 +111,7 @@ impl Ring {
     /// the author of the tail, in cyclic order.
     fn owner_of_next(&self) -> HostId {
         let after = self.ring.iter().find(|host| **host > self.author_of_tail);
-        *after.or(self.ring.first()).expect("a ring has at least a majority of members")
+        *after.or_else(|| self.ring.first()).expect("a ring has at least a majority of members")
     }
 
     /// Writes the next turn if it is ours and there is something to send.
