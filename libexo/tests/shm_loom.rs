@@ -37,7 +37,10 @@ fn bounded(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
 /// A model that must fail: the protocol without one of its rules.
 fn must_fail(preemptions: usize, what: &str, model: impl Fn() + Sync + Send + 'static) {
     let found = catch_unwind(AssertUnwindSafe(|| bounded(preemptions, model)));
-    assert!(found.is_err(), "without {what} nothing went wrong, so this model shows nothing");
+    assert!(
+        found.is_err(),
+        "without {what} nothing went wrong, so this model shows nothing"
+    );
 }
 
 // ---- lane -------------------------------------------------------------------------------------
@@ -47,11 +50,16 @@ type Lane = (Submitter<Arc<LaneHeader>>, SubmitDrain<Arc<LaneHeader>>);
 fn lane(capacity: u64) -> Lane {
     let header = Arc::new(LaneHeader::for_model());
     let area = Area::new(capacity);
-    (Submitter::new(Arc::clone(&header), area.share()), SubmitDrain::new(header, area))
+    (
+        Submitter::new(Arc::clone(&header), area.share()),
+        SubmitDrain::new(header, area),
+    )
 }
 
 fn submit(lane: &Submitter<Arc<LaneHeader>>, value: u64) -> Result<(), Full> {
-    lane.submit(GrantId(7), 8, |area, position| area.write(position, &value.to_le_bytes()))
+    lane.submit(GrantId(7), 8, |area, position| {
+        area.write(position, &value.to_le_bytes())
+    })
 }
 
 /// Takes everything that is there; each record must be whole.
@@ -153,7 +161,11 @@ impl Place {
     }
 
     fn cursor(&self) -> Cursor<'_> {
-        Cursor { next: &self.next, floor: &self.floor, end: &self.end }
+        Cursor {
+            next: &self.next,
+            floor: &self.floor,
+            end: &self.end,
+        }
     }
 }
 
@@ -172,20 +184,31 @@ fn log(capacity: u64) -> (Writer, Reader, Reader) {
 
 fn append(writer: &mut Writer, seq: u64) {
     let source = "10.0.0.1:9".parse().expect("an address");
-    let origin = Origin { source, ttl: 1, tos: 0, no_loop: None };
+    let origin = Origin {
+        source,
+        ttl: 1,
+        tos: 0,
+        no_loop: None,
+    };
     writer.append(Seq(seq), Timestamp(seq), &origin, &(seq * 3).to_le_bytes());
 }
 
 /// Head and payload of what a reader took; asserts that they are of one record.
 fn take(reader: &Reader, place: &Place) -> Option<u64> {
     loop {
-        let Look::Found(position, record) = reader.look(place.cursor()) else { return None };
+        let Look::Found(position, record) = reader.look(place.cursor()) else {
+            return None;
+        };
         let head: RecordHead = record.head;
         let mut payload = [0; 8];
         record.read(&mut payload);
         if reader.advance(place.cursor(), position, &head) {
             let payload = u64::from_le_bytes(payload);
-            assert_eq!((head.len, head.time.0), (8, head.seq.0), "a torn head was accepted");
+            assert_eq!(
+                (head.len, head.time.0),
+                (8, head.seq.0),
+                "a torn head was accepted"
+            );
             assert_eq!(payload, head.seq.0 * 3, "a torn payload was accepted");
             return Some(head.seq.0);
         }
@@ -244,7 +267,10 @@ fn sharers_of_a_cursor_receive_each_record_once() {
             seqs.push(seq);
         }
         let more = other.join().expect("no panic");
-        assert!(seqs.is_sorted() && more.is_sorted(), "each sees the order: {seqs:?} {more:?}");
+        assert!(
+            seqs.is_sorted() && more.is_sorted(),
+            "each sees the order: {seqs:?} {more:?}"
+        );
         seqs.extend(more);
         seqs.sort_unstable();
         assert_eq!(seqs, [1, 2]);
@@ -269,7 +295,11 @@ fn gap_under_a_reader(fenced: bool) {
     });
     let first = take(&reader, &place);
     writing.join().expect("no panic");
-    let last = if first == Some(2) { None } else { take(&reader, &place) };
+    let last = if first == Some(2) {
+        None
+    } else {
+        take(&reader, &place)
+    };
     let seqs: Vec<_> = first.into_iter().chain(last).collect();
     assert!(seqs == [1, 2] || seqs == [2], "{seqs:?}");
 }
@@ -324,7 +354,11 @@ impl Socket {
     }
 
     fn bell(&self) -> Doorbell<'_> {
-        Doorbell { token: &self.token, interest: &self.interest, extra: &self.extra }
+        Doorbell {
+            token: &self.token,
+            interest: &self.interest,
+            extra: &self.extra,
+        }
     }
 
     fn publish(&self, tail: u64, each_edge: bool) {
@@ -358,7 +392,8 @@ impl Socket {
                 continue;
             }
             let taken =
-                self.next.compare_exchange(next, next + 1, Ordering::SeqCst, Ordering::Relaxed);
+                self.next
+                    .compare_exchange(next, next + 1, Ordering::SeqCst, Ordering::Relaxed);
             if taken.is_ok() {
                 if self.token.load(Ordering::Relaxed) != 0 && self.is_empty() {
                     self.settle(without);
@@ -430,7 +465,9 @@ fn sleeper_is_woken_for_every_message() {
 
 #[test]
 fn sleeping_without_a_second_look_fails() {
-    must_fail(3, "the look after begin_sleep", || one_sleeper(2, Without::SecondLook));
+    must_fail(3, "the look after begin_sleep", || {
+        one_sleeper(2, Without::SecondLook)
+    });
 }
 
 #[test]
@@ -569,7 +606,9 @@ fn engine_never_sleeps_through_a_submission() {
 
 #[test]
 fn engine_that_is_not_ordered_against_senders_fails() {
-    must_fail(3, "the order of publication and look", || engine_sleeps(false));
+    must_fail(3, "the order of publication and look", || {
+        engine_sleeps(false)
+    });
 }
 
 // ---- board ------------------------------------------------------------------------------------

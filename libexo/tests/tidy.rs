@@ -7,7 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace").to_path_buf()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("a workspace")
+        .to_path_buf()
 }
 
 /// Rust files below `folder`, as paths from the root.
@@ -15,7 +18,9 @@ fn rust_files(folder: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut folders = vec![root().join(folder)];
     while let Some(folder) = folders.pop() {
-        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        let Ok(entries) = fs::read_dir(&folder) else {
+            continue;
+        };
         for entry in entries {
             let path = entry.expect("a readable folder").path();
             if path.is_dir() {
@@ -109,25 +114,51 @@ fn assert_none(list: &str, rule: &str) {
 #[test]
 fn engine_knows_no_memory_socket_thread_or_clock() {
     let words = [
-        "shm", "transport", "control", "client", "std::net", "std::fs", "std::thread", "rustix",
-        "libc", "Instant", "SystemTime", "rand",
+        "shm",
+        "transport",
+        "control",
+        "client",
+        "std::net",
+        "std::fs",
+        "std::thread",
+        "rustix",
+        "libc",
+        "Instant",
+        "SystemTime",
+        "rand",
     ];
-    assert_none(&offenders("libexo/src/engine", &words, &[]), "engine is a state machine");
+    assert_none(
+        &offenders("libexo/src/engine", &words, &[]),
+        "engine is a state machine",
+    );
 }
 
 #[test]
 fn shared_memory_knows_no_engine_and_no_control() {
     let words = ["engine", "control", "client", "wire", "transport"];
-    assert_none(&offenders("libexo/src/shm", &words, &[]), "shm imports ids, time and sync");
+    assert_none(
+        &offenders("libexo/src/shm", &words, &[]),
+        "shm imports ids, time and sync",
+    );
 }
 
 #[test]
 fn client_and_control_know_no_engine() {
     let words = ["crate::engine", "crate::wire", "crate::transport"];
-    assert_none(&offenders("libexo/src/client", &words, &[]), "client imports ids, control, shm");
-    assert_none(&offenders("libexo/src/control", &words, &[]), "control imports ids");
+    assert_none(
+        &offenders("libexo/src/client", &words, &[]),
+        "client imports ids, control, shm",
+    );
+    assert_none(
+        &offenders("libexo/src/control", &words, &[]),
+        "control imports ids",
+    );
     // But for the type that owns a descriptor, which must be closed without entering a hook.
-    let shm = offenders("libexo/src/control", &["crate::shm"], &["libexo/src/control/channel.rs"]);
+    let shm = offenders(
+        "libexo/src/control",
+        &["crate::shm"],
+        &["libexo/src/control/channel.rs"],
+    );
     assert_none(&shm, "control carries words");
 }
 
@@ -135,10 +166,20 @@ fn client_and_control_know_no_engine() {
 fn what_runs_in_other_programs_uses_neither_files_nor_threads_of_std() {
     // The operator's side of the protocol runs in the command line only.
     let forgiven = ["libexo/src/control/operator.rs"];
-    let words = ["std::fs", "std::net", "std::thread", "println", "eprintln", "OwnedFd::from"];
+    let words = [
+        "std::fs",
+        "std::net",
+        "std::thread",
+        "println",
+        "eprintln",
+        "OwnedFd::from",
+    ];
     for room in ["shm", "control", "client"] {
         let list = offenders(&format!("libexo/src/{room}"), &words, &forgiven);
-        assert_none(&list, "system calls of our own go through rustix's raw backend");
+        assert_none(
+            &list,
+            "system calls of our own go through rustix's raw backend",
+        );
     }
     for file in ["ids", "sync", "time", "quorum"] {
         let list = offenders(&format!("libexo/src/{file}.rs"), &words, &[]);
@@ -159,7 +200,10 @@ fn atomics_of_libexo_come_from_sync() {
         "libexo/src/shm/submit_ring.rs",
     ];
     let words = ["core::sync::atomic", "std::sync::atomic"];
-    assert_none(&offenders("libexo/src", &words, &forgiven), "atomics come from crate::sync");
+    assert_none(
+        &offenders("libexo/src", &words, &forgiven),
+        "atomics come from crate::sync",
+    );
 }
 
 #[test]
@@ -188,11 +232,20 @@ fn unsafe_code_lives_in_listed_rooms() {
 #[test]
 fn programs_do_not_import_each_other() {
     let none: &[&str] = &[];
-    assert_none(&offenders("shim/src", &["exo_monitor", "exo_cli"], none), "shim imports libexo");
-    assert_none(&offenders("monitor/src", &["exo_shim", "exo_cli"], none), "monitor, too");
+    assert_none(
+        &offenders("shim/src", &["exo_monitor", "exo_cli"], none),
+        "shim imports libexo",
+    );
+    assert_none(
+        &offenders("monitor/src", &["exo_shim", "exo_cli"], none),
+        "monitor, too",
+    );
     for folder in ["bench", "compat-tests"] {
         let words = ["libexo", "exo_monitor", "exo_shim", "exo_cli"];
-        assert_none(&offenders(folder, &words, none), "it runs binaries, as users do");
+        assert_none(
+            &offenders(folder, &words, none),
+            "it runs binaries, as users do",
+        );
     }
 }
 
@@ -202,16 +255,19 @@ fn command_line_uses_operator_messages_and_settings_only() {
     for path in rust_files("monitor/cli/src") {
         for (index, line) in text(&path).lines().enumerate() {
             let code = code(line);
-            let other_library = code.contains("libexo::")
-                && !code.contains("libexo::control::operator");
-            let other_monitor = code.contains("exo_monitor::")
-                && !code.contains("exo_monitor::config");
+            let other_library =
+                code.contains("libexo::") && !code.contains("libexo::control::operator");
+            let other_monitor =
+                code.contains("exo_monitor::") && !code.contains("exo_monitor::config");
             if other_library || other_monitor {
                 writeln!(list, "{path}:{}", index + 1).expect("a string takes it");
             }
         }
     }
-    assert_none(&list, "exo imports libexo::control::operator and exo_monitor::config");
+    assert_none(
+        &list,
+        "exo imports libexo::control::operator and exo_monitor::config",
+    );
 }
 
 /// Names below `[dependencies]` of a manifest.
@@ -230,11 +286,20 @@ fn dependencies(manifest: &str) -> Vec<String> {
 #[test]
 fn shim_links_what_is_listed_and_nothing_else() {
     // Each of these runs inside every program that Exo serves.
-    assert_eq!(dependencies("shim/Cargo.toml"), ["ctor", "libc", "libexo", "rustix"]);
-    assert_eq!(dependencies("libexo/Cargo.toml"), ["libc", "rustix", "thiserror"]);
+    assert_eq!(
+        dependencies("shim/Cargo.toml"),
+        ["ctor", "libc", "libexo", "rustix"]
+    );
+    assert_eq!(
+        dependencies("libexo/Cargo.toml"),
+        ["libc", "rustix", "thiserror"]
+    );
     for manifest in ["bench/Cargo.toml", "compat-tests/Cargo.toml"] {
         for name in dependencies(manifest) {
-            assert!(!name.starts_with("exo") && name != "libexo", "{manifest} depends on {name}");
+            assert!(
+                !name.starts_with("exo") && name != "libexo",
+                "{manifest} depends on {name}"
+            );
         }
     }
 }
@@ -242,9 +307,22 @@ fn shim_links_what_is_listed_and_nothing_else() {
 #[test]
 fn nothing_is_left_for_later() {
     // Put together here, so that this file does not find itself.
-    let marks = [["TO", "DO"], ["FIX", "ME"], ["XX", "X"], ["todo", "!("], ["for", " now"]];
+    let marks = [
+        ["TO", "DO"],
+        ["FIX", "ME"],
+        ["XX", "X"],
+        ["todo", "!("],
+        ["for", " now"],
+    ];
     let mut list = String::new();
-    for folder in ["libexo", "monitor", "shim", "bench", "compat-tests", "examples"] {
+    for folder in [
+        "libexo",
+        "monitor",
+        "shim",
+        "bench",
+        "compat-tests",
+        "examples",
+    ] {
         for path in rust_files(folder) {
             for (index, line) in text(&path).lines().enumerate() {
                 for mark in &marks {
@@ -311,9 +389,14 @@ fn every_intercepted_call_is_documented() {
     let names = hooks();
     assert!(names.len() > 50, "the hooks were not found: {names:?}");
     let document = text("docs/shim.md");
-    let missing: Vec<_> =
-        names.iter().filter(|name| !document.contains(&format!("`{name}`"))).collect();
-    assert!(missing.is_empty(), "docs/shim.md does not mention {missing:?}");
+    let missing: Vec<_> = names
+        .iter()
+        .filter(|name| !document.contains(&format!("`{name}`")))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "docs/shim.md does not mention {missing:?}"
+    );
 }
 
 #[test]

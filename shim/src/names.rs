@@ -34,6 +34,19 @@ pub(crate) unsafe fn is_multicast(name: *const sockaddr, len: socklen_t) -> bool
     }
 }
 
+/// Whether `name` says that it is an IPv6 address.
+///
+/// # Safety
+///
+/// `name` is null or points to `len` readable bytes.
+#[inline]
+pub(crate) unsafe fn is_inet6(name: *const sockaddr, len: socklen_t) -> bool {
+    // SAFETY: at least two bytes are readable.
+    is_user(name.cast())
+        && len >= 2
+        && i32::from(unsafe { ptr::read_unaligned(name.cast::<u16>()) }) == AF_INET6
+}
+
 /// Whether a pointer can be a program's: not in the first pages, which nothing is mapped to, and
 /// not in the kernel's half. What it points to may still be unmapped.
 #[inline]
@@ -52,7 +65,7 @@ pub(crate) fn is_user(pointer: *const u8) -> bool {
 #[inline]
 pub(crate) unsafe fn parse(name: *const sockaddr, len: socklen_t) -> Option<SocketAddr> {
     let len = len as usize;
-    if !is_user(name.cast()) || len < 2 {
+    if !is_user(name.cast()) || !(2..=128).contains(&len) {
         return None;
     }
     // SAFETY: at least two bytes are readable.

@@ -62,6 +62,12 @@ pub(crate) fn channel() -> i32 {
     if has_forked() { -1 } else { CHANNEL.load(Ordering::Relaxed) }
 }
 
+/// Whether `fd` has the channel's number; in a forked child it may be anything by now.
+#[inline]
+pub(crate) fn may_be_channel(fd: i32) -> bool {
+    fd >= 0 && fd == CHANNEL.load(Ordering::Relaxed)
+}
+
 #[cold]
 fn attach() -> Option<&'static Session> {
     let path = env::socket_path()?;

@@ -38,7 +38,10 @@ impl Area {
     #[must_use]
     pub unsafe fn new(base: *mut u8, capacity: u64) -> Self {
         assert!(capacity.is_power_of_two() && capacity >= 8);
-        Self { base, mask: capacity - 1 }
+        Self {
+            base,
+            mask: capacity - 1,
+        }
     }
 
     /// An area of `capacity` bytes in loom's atomics, one for each word: one for each byte would
@@ -48,7 +51,10 @@ impl Area {
     pub fn new(capacity: u64) -> Self {
         assert!(capacity.is_power_of_two() && capacity >= 8);
         let cells = (0..capacity / 8).map(|_| AtomicU64::new(0)).collect();
-        Self { cells: std::sync::Arc::new(cells), mask: capacity - 1 }
+        Self {
+            cells: std::sync::Arc::new(cells),
+            mask: capacity - 1,
+        }
     }
 
     /// A second handle on the same bytes, for the other side of a ring.
@@ -107,7 +113,8 @@ impl Area {
                 core::ptr::copy_nonoverlapping(source.add(from), word.as_mut_ptr(), part);
             }
             // What follows a part of a word is padding up to the next record.
-            self.word(position + from as u64).store(u64::from_le_bytes(word), Ordering::Relaxed);
+            self.word(position + from as u64)
+                .store(u64::from_le_bytes(word), Ordering::Relaxed);
         }
     }
 
@@ -140,7 +147,10 @@ impl Area {
         }
         #[cfg(loom)]
         for from in (0..len).step_by(8) {
-            let word = self.word(position + from as u64).load(Ordering::Relaxed).to_le_bytes();
+            let word = self
+                .word(position + from as u64)
+                .load(Ordering::Relaxed)
+                .to_le_bytes();
             let part = (len - from).min(8);
             // SAFETY: `from + part <= len`, writable by contract; 8 bytes are behind `word`.
             unsafe { core::ptr::copy_nonoverlapping(word.as_ptr(), target.add(from), part) };
@@ -174,7 +184,10 @@ impl Area {
 
     #[cfg(not(loom))]
     #[inline]
-    #[allow(clippy::cast_possible_truncation, reason = "masked by a capacity that was mapped")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "masked by a capacity that was mapped"
+    )]
     fn split(&self, position: u64, len: usize) -> (usize, usize) {
         let offset = (position & self.mask) as usize;
         (offset, len.min(self.mask as usize + 1 - offset))

@@ -178,7 +178,9 @@ impl Board {
             return Err(LayoutError::Version { found });
         }
         if region_bytes != BOARD_BYTES as u64 {
-            return Err(LayoutError::Size { len_bytes: region_bytes });
+            return Err(LayoutError::Size {
+                len_bytes: region_bytes,
+            });
         }
         Ok(())
     }
@@ -196,7 +198,10 @@ impl Board {
 
     /// All counters by name.
     pub fn counters(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        COUNTER_NAMES.iter().copied().zip(self.counters.iter().map(|c| c.load(Ordering::Relaxed)))
+        COUNTER_NAMES
+            .iter()
+            .copied()
+            .zip(self.counters.iter().map(|c| c.load(Ordering::Relaxed)))
     }
 
     /// Says that everything up to `seq` is visible. Monitor only, after it published the logs.
@@ -212,7 +217,10 @@ impl Board {
 
     /// Replaces the marks. Monitor only, one thread.
     pub fn set_marks(&self, groups: &[MarkedGroup]) {
-        assert!(groups.len() <= MARKS_MAX, "the caller bounds the number of groups");
+        assert!(
+            groups.len() <= MARKS_MAX,
+            "the caller bounds the number of groups"
+        );
         let change = self.change.load(Ordering::Relaxed);
         self.change.store(change | 1, Ordering::Relaxed);
         fence(Ordering::SeqCst); // odd before any word changes; pairs with `find`
@@ -224,10 +232,17 @@ impl Board {
             mark.port_family_group.store(word, Ordering::Relaxed);
             mark.log_bytes.store(group.log_bytes, Ordering::Relaxed);
         }
-        let any_unicast = groups.iter().any(|group| !group.address.ip().is_multicast());
-        self.any_unicast.store(u32::from(any_unicast), Ordering::Relaxed);
-        self.count.store(u32::try_from(groups.len()).expect("bounded"), Ordering::Relaxed);
-        self.change.store((change | 1).wrapping_add(1), Ordering::Release);
+        let any_unicast = groups
+            .iter()
+            .any(|group| !group.address.ip().is_multicast());
+        self.any_unicast
+            .store(u32::from(any_unicast), Ordering::Relaxed);
+        self.count.store(
+            u32::try_from(groups.len()).expect("bounded"),
+            Ordering::Relaxed,
+        );
+        self.change
+            .store((change | 1).wrapping_add(1), Ordering::Release);
     }
 
     /// The first group for which `wanted` holds.

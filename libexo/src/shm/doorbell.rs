@@ -52,9 +52,15 @@ impl Doorbell<'_> {
         }
         let sleepers = interest & !STICKY;
         let first = u32::from(
-            self.token.compare_exchange(0, 1, Ordering::SeqCst, Ordering::SeqCst).is_ok(),
+            self.token
+                .compare_exchange(0, 1, Ordering::SeqCst, Ordering::SeqCst)
+                .is_ok(),
         );
-        let wanted = if sleepers > 1 { count.min(sleepers) } else { u32::from(each_edge) };
+        let wanted = if sleepers > 1 {
+            count.min(sleepers)
+        } else {
+            u32::from(each_edge)
+        };
         let room = EXTRA_MAX.saturating_sub(self.extra.load(Ordering::Relaxed).min(EXTRA_MAX));
         let more = wanted.saturating_sub(first).min(room);
         if more > 0 {
@@ -67,7 +73,9 @@ impl Doorbell<'_> {
     /// after a socket became [`STICKY`], and after a restart.
     #[must_use]
     pub fn claim(&self) -> bool {
-        self.token.compare_exchange(0, 1, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+        self.token
+            .compare_exchange(0, 1, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok()
     }
 
     /// Says that this thread is about to sleep; it must look for messages once more after this.
@@ -102,12 +110,19 @@ impl Doorbell<'_> {
 
     #[cold]
     fn settle_rung(&self, is_empty: impl Fn() -> bool, mut take_byte: impl FnMut() -> bool) {
-        if self.token.compare_exchange(1, 0, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+        if self
+            .token
+            .compare_exchange(1, 0, Ordering::SeqCst, Ordering::SeqCst)
+            .is_err()
+        {
             return; // another thread is doing it
         }
         fence(Ordering::SeqCst); // pairs with the fence in `bytes_to_ring`
         if !is_empty()
-            && self.token.compare_exchange(0, 1, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+            && self
+                .token
+                .compare_exchange(0, 1, Ordering::SeqCst, Ordering::SeqCst)
+                .is_ok()
         {
             return; // the byte is still in the queue, and so is something to receive
         }

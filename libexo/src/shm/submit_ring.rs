@@ -96,7 +96,9 @@ impl LaneHeader {
         }
         let capacity = self.capacity.load(Ordering::Relaxed);
         if !capacity.is_power_of_two() || capacity + HEADER_BYTES as u64 != region_bytes {
-            return Err(LayoutError::Size { len_bytes: region_bytes });
+            return Err(LayoutError::Size {
+                len_bytes: region_bytes,
+            });
         }
         Ok(capacity)
     }
@@ -223,7 +225,8 @@ impl<H: Deref<Target = LaneHeader>> Submitter<H> {
 /// can have, and the monitor looks at heads after the tail.
 #[inline]
 fn exchange(head: &AtomicU64, from: u64, to: u64) -> bool {
-    head.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    head.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed)
+        .is_ok()
 }
 
 /// What an application did to its lane that no correct shim does. Ends its session.
@@ -297,7 +300,10 @@ impl LaneRecord<'_> {
     /// The error for a grant that does not exist.
     #[must_use]
     pub const fn unknown_grant(&self) -> RingCorrupt {
-        RingCorrupt::UnknownGrant { position: self.position, grant: self.grant.0 }
+        RingCorrupt::UnknownGrant {
+            position: self.position,
+            grant: self.grant.0,
+        }
     }
 }
 
@@ -305,7 +311,16 @@ impl<H: Deref<Target = LaneHeader>> SubmitDrain<H> {
     /// A draining end that starts at the beginning.
     pub fn new(header: H, area: Area) -> Self {
         let batch = vec![0; usize::try_from(BATCH_BYTES.min(area.capacity())).expect("128 KiB")];
-        Self { header, area, head: 0, tail: 0, batch, batch_bytes: 0, taken: 0, cut: false }
+        Self {
+            header,
+            area,
+            head: 0,
+            tail: 0,
+            batch,
+            batch_bytes: 0,
+            taken: 0,
+            cut: false,
+        }
     }
 
     /// The shared header.
@@ -329,7 +344,11 @@ impl<H: Deref<Target = LaneHeader>> SubmitDrain<H> {
         let pending = tail.wrapping_sub(self.head);
         if pending > self.area.capacity() {
             let (head, capacity_bytes) = (self.head, self.area.capacity());
-            return Err(RingCorrupt::TailOutOfRange { tail, head, capacity_bytes });
+            return Err(RingCorrupt::TailOutOfRange {
+                tail,
+                head,
+                capacity_bytes,
+            });
         }
         Ok(pending)
     }
@@ -344,12 +363,15 @@ impl<H: Deref<Target = LaneHeader>> SubmitDrain<H> {
         let pending = self.pending_bytes()?;
         self.taken = 0;
         self.tail = self.head + pending;
-        self.batch_bytes = usize::try_from(pending).unwrap_or(usize::MAX).min(self.batch.len());
+        self.batch_bytes = usize::try_from(pending)
+            .unwrap_or(usize::MAX)
+            .min(self.batch.len());
         self.cut = (self.batch_bytes as u64) < pending;
         if pending == 0 {
             return Ok(false);
         }
-        self.area.read(self.head, &mut self.batch[..self.batch_bytes]);
+        self.area
+            .read(self.head, &mut self.batch[..self.batch_bytes]);
         Ok(true)
     }
 
@@ -364,7 +386,11 @@ impl<H: Deref<Target = LaneHeader>> SubmitDrain<H> {
             let rest = &self.batch[self.taken..self.batch_bytes];
             let Some(word) = rest.first_chunk::<8>() else {
                 // Records are multiples of 8 bytes, and so is what a correct application publishes.
-                return if rest.is_empty() || self.cut { Ok(None) } else { Err(self.too_long(0)) };
+                return if rest.is_empty() || self.cut {
+                    Ok(None)
+                } else {
+                    Err(self.too_long(0))
+                };
             };
             let word = u64::from_le_bytes(*word);
             if word & SKIP == 0 {
@@ -380,7 +406,11 @@ impl<H: Deref<Target = LaneHeader>> SubmitDrain<H> {
         }
         let end = usize::try_from(record_bytes - RECORD_HEADER_BYTES).expect("below 128 KiB");
         if end > rest.len() {
-            return if self.cut { Ok(None) } else { Err(self.too_long(len)) };
+            return if self.cut {
+                Ok(None)
+            } else {
+                Err(self.too_long(len))
+            };
         }
         Ok(Some(LaneRecord {
             grant: GrantId(u32::try_from(word >> 32).expect("32 bits")),
@@ -397,7 +427,9 @@ impl<H: Deref<Target = LaneHeader>> SubmitDrain<H> {
             return Err(self.too_long(usize::try_from(skip_bytes).unwrap_or(usize::MAX)));
         }
         self.head += skip_bytes;
-        let taken = usize::try_from(skip_bytes).unwrap_or(usize::MAX).saturating_add(self.taken);
+        let taken = usize::try_from(skip_bytes)
+            .unwrap_or(usize::MAX)
+            .saturating_add(self.taken);
         self.taken = taken.min(self.batch_bytes);
         Ok(())
     }

@@ -34,6 +34,8 @@ use lanes::{Drained, Lane, RECHECK};
 
 /// Longest sleep: a lost wake-up would cost no more than this.
 const SLEEP_MAX: Duration = Duration::from_millis(500);
+/// Passes that empty any lane: 64 MiB in batches of 128 KiB.
+const DRAINS_MAX: u32 = 512;
 /// Looks without giving the core away; some two microseconds.
 const LOOKS_BEFORE_YIELD: u32 = 64;
 
@@ -261,10 +263,12 @@ impl<Tell: Fn()> State<Tell> {
                     answer(&done, lane.and_then(|lane| lane.grant(group, origin)));
                 }
                 Command::Join { group, reader, done } => {
+                    self.drain_all();
                     self.groups.join(group, reader);
                     answer(&done, ());
                 }
                 Command::Leave { group, socket, slot, done } => {
+                    self.drain_all();
                     self.groups.leave(group, socket, slot);
                     answer(&done, ());
                 }
@@ -298,6 +302,16 @@ impl<Tell: Fn()> State<Tell> {
             }
         }
         false
+    }
+
+    /// A join or leave comes after what its process submitted before it asked.
+    fn drain_all(&mut self) {
+        // A lane holds a bounded number of batches; one that waits for room gives none.
+        for _ in 0..DRAINS_MAX {
+            if self.drain(clock::now()) == 0 {
+                return;
+            }
+        }
     }
 
     /// The session has ended. What it had published is still ordered; then the lane goes.

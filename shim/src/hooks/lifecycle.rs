@@ -90,7 +90,7 @@ pub unsafe extern "C" fn accept4(
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn close(fd: c_int) -> c_int {
-    if descriptor::is_known(fd) || (fd >= 0 && fd == session::channel()) {
+    if descriptor::is_known(fd) || session::may_be_channel(fd) {
         return close_slow(fd);
     }
     // SAFETY: as above.

@@ -301,12 +301,31 @@ pub unsafe extern "C" fn setsockopt(
         }
         let result = real::setsockopt(fd, level, name, value, len);
         if result == 0
+            && is_membership(level, name)
+            && let Some(object) = descriptor::get(fd)
+            && object.group().is_some()
+            && let Ok(outside) = crate::convert::outside(object)
+        {
+            // A group that nobody orders: the socket that hears the kernel's datagrams joins it.
+            real::setsockopt(outside, level, name, value, len);
+        }
+        if result == 0
             && let Some(object) = descriptor::get(fd)
         {
             option_changed(fd, object, level, name);
         }
         result
     }
+}
+
+/// Whether an option changes which groups a socket receives.
+const fn is_membership(level: c_int, name: c_int) -> bool {
+    (level == libc::IPPROTO_IP && name >= libc::IP_ADD_MEMBERSHIP && name <= 47 && name != 41)
+        || (level == libc::IPPROTO_IP && (name == 37 || name == 38))
+        || (level == libc::IPPROTO_IPV6
+            && (name == libc::IPV6_ADD_MEMBERSHIP
+                || name == libc::IPV6_DROP_MEMBERSHIP
+                || (name >= 42 && name <= 47)))
 }
 
 /// The kernel took an option of a socket that concerns us.
@@ -385,6 +404,12 @@ unsafe fn change_membership(
             // SAFETY: the caller's arguments.
             let result = unsafe { real::setsockopt(fd, level, name, value, len) };
             let errno = errno::get();
+            let joined_by_kernel = descriptor::get(fd)
+                .and_then(|object| active_slot(object, change))
+                .is_some_and(|(_, slot)| slot.interface.load(Ordering::Relaxed) != 0);
+            if result != 0 && joined_by_kernel {
+                return Some(fail(errno));
+            }
             alter(fd, session, change).map_or_else(
                 |()| if result == 0 { Ok(()) } else { Err(errno) },
                 |done| if done { Ok(()) } else { Err(errno) },

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
-use libc::{c_char, c_int, msghdr};
+use libc::{c_char, c_int, c_void, msghdr};
 use libexo::client::socket::GroupSocket;
 use libexo::control::message::{DemoteReason, Request};
 use libexo::shm::region::Descriptor;
@@ -111,11 +111,66 @@ fn demote_inheritable() {
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fdopen(fd: c_int, mode: *const c_char) -> *mut libc::FILE {
-    if let Some(object) = descriptor::get(fd) {
-        demote(fd, object, DemoteReason::Fdopen);
-    }
     // SAFETY: the caller's arguments, as libc's function takes them; so in all hooks below.
-    unsafe { real::fdopen(fd, mode) }
+    unsafe {
+        if let Some(object) = descriptor::get(fd)
+            && crate::names::is_user(mode.cast())
+        {
+            let mode_text = core::ffi::CStr::from_ptr(mode).to_bytes();
+            if mode_text.iter().any(|byte| matches!(byte, b'w' | b'a' | b'+')) {
+                return stream_over_hooks(fd, mode);
+            }
+            demote(fd, object, DemoteReason::Fdopen);
+        }
+        real::fdopen(fd, mode)
+    }
+}
+
+fn fd_of(cookie: *mut c_void) -> c_int {
+    c_int::try_from(cookie.addr()).unwrap_or(-1)
+}
+
+/// A stream that writes through the hooks: stdio's own writes would go around them. Its one
+/// difference: `fileno` does not know its descriptor.
+unsafe fn stream_over_hooks(fd: c_int, mode: *const c_char) -> *mut libc::FILE {
+    unsafe extern "C" fn read(cookie: *mut c_void, buf: *mut c_char, len: usize) -> isize {
+        // SAFETY: stdio's buffer.
+        unsafe { super::recv::read(fd_of(cookie), buf.cast(), len) }
+    }
+    unsafe extern "C" fn write(cookie: *mut c_void, buf: *const c_char, len: usize) -> isize {
+        // SAFETY: stdio's buffer. Zero is how a stream's write says that it failed.
+        unsafe { super::send::write(fd_of(cookie), buf.cast(), len).max(0) }
+    }
+    unsafe extern "C" fn close(cookie: *mut c_void) -> c_int {
+        // SAFETY: the stream owned the descriptor.
+        unsafe { super::lifecycle::close(fd_of(cookie)) }
+    }
+    let functions =
+        CookieFunctions { read: Some(read), write: Some(write), seek: None, close: Some(close) };
+    let cookie = core::ptr::without_provenance_mut(fd.cast_unsigned() as usize);
+    // SAFETY: functions of the right signatures; the cookie is only a number.
+    unsafe { fopencookie(cookie, mode, functions) }
+}
+
+type CookieRead = unsafe extern "C" fn(*mut c_void, *mut c_char, usize) -> isize;
+type CookieWrite = unsafe extern "C" fn(*mut c_void, *const c_char, usize) -> isize;
+type CookieClose = unsafe extern "C" fn(*mut c_void) -> c_int;
+
+/// glibc's `cookie_io_functions_t`.
+#[repr(C)]
+struct CookieFunctions {
+    read: Option<CookieRead>,
+    write: Option<CookieWrite>,
+    seek: Option<CookieClose>,
+    close: Option<CookieClose>,
+}
+
+unsafe extern "C" {
+    fn fopencookie(
+        cookie: *mut c_void,
+        mode: *const c_char,
+        functions: CookieFunctions,
+    ) -> *mut libc::FILE;
 }
 
 /// A message was sent that may carry descriptors: whoever gets one of ours looks at it unseen.
@@ -331,8 +386,8 @@ pub unsafe extern "C" fn fexecve(
 pub unsafe extern "C" fn posix_spawn(
     pid: *mut libc::pid_t,
     path: *const c_char,
-    actions: *const libc::c_void,
-    attributes: *const libc::c_void,
+    actions: *const c_void,
+    attributes: *const c_void,
     argv: *const *const c_char,
     envp: *const *const c_char,
 ) -> c_int {
@@ -347,8 +402,8 @@ pub unsafe extern "C" fn posix_spawn(
 pub unsafe extern "C" fn posix_spawnp(
     pid: *mut libc::pid_t,
     name: *const c_char,
-    actions: *const libc::c_void,
-    attributes: *const libc::c_void,
+    actions: *const c_void,
+    attributes: *const c_void,
     argv: *const *const c_char,
     envp: *const *const c_char,
 ) -> c_int {

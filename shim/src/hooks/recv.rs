@@ -601,6 +601,7 @@ pub unsafe extern "C" fn readv(fd: c_int, iov: *const iovec, count: c_int) -> ss
             || parts > 1024
             || !names::is_user(iov.cast())
             || (0..parts).all(|i| (*iov.add(i)).iov_len == 0)
+            || (0..parts).any(|i| isize::try_from((*iov.add(i)).iov_len).is_err())
         {
             return real::readv(fd, iov, count); // the kernel knows the answer
         }

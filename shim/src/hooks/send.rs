@@ -163,6 +163,8 @@ impl Payload {
         for i in 0..count {
             // SAFETY: readable by contract.
             len = len.checked_add(unsafe { (*iov.add(i)).iov_len })?;
+            // The kernel's own error for what is negative to it.
+            isize::try_from(len).ok()?;
         }
         Some(Self { iov, count, len })
     }
@@ -391,12 +393,28 @@ pub unsafe extern "C" fn writev(fd: c_int, iov: *const iovec, count: c_int) -> s
     // SAFETY: as above.
     unsafe {
         match usize::try_from(count) {
-            Ok(parts) if descriptor::get(fd).is_some() => {
+            // The kernel sends nothing for nothing here, unlike `write`.
+            Ok(parts)
+                if descriptor::get(fd).is_some()
+                    && names::is_user(iov.cast())
+                    && (parts > 1024 || (0..parts).any(|i| (*iov.add(i)).iov_len > 0)) =>
+            {
                 send_to_peer(fd, iov, parts, 0, || real::writev(fd, iov, count))
             }
             _ => real::writev(fd, iov, count),
         }
     }
+}
+
+/// Whether a destination can be no group's.
+///
+/// # Safety
+///
+/// `name` is null or points to `len` readable bytes.
+#[inline]
+unsafe fn is_elsewhere(name: *const sockaddr, len: socklen_t) -> bool {
+    // SAFETY: by contract.
+    unsafe { !names::is_multicast(name, len) && !crate::convert::any_unicast() }
 }
 
 /// Whether a destination needs a closer look on a socket that is not ours yet.
@@ -408,9 +426,13 @@ pub unsafe extern "C" fn writev(fd: c_int, iov: *const iovec, count: c_int) -> s
 unsafe fn concerns_us(fd: c_int, name: *const sockaddr, len: socklen_t) -> Option<SocketAddr> {
     // SAFETY: by contract.
     unsafe {
-        if descriptor::get(fd).is_none()
-            && !names::is_multicast(name, len)
-            && !crate::convert::any_unicast()
+        let object = descriptor::get(fd);
+        if object.is_none() && is_elsewhere(name, len) {
+            return None;
+        }
+        // The kernel refuses an IPv6 address on an IPv4 socket, whatever it stands for.
+        if names::is_inet6(name, len)
+            && !object.map_or_else(|| crate::convert::is_inet6(fd), |object| object.inet6)
         {
             return None;
         }
@@ -420,6 +442,24 @@ unsafe fn concerns_us(fd: c_int, name: *const sockaddr, len: socklen_t) -> Optio
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sendto(
+    fd: c_int,
+    buf: *const c_void,
+    len: size_t,
+    flags: c_int,
+    name: *const sockaddr,
+    name_len: socklen_t,
+) -> ssize_t {
+    // SAFETY: as above.
+    unsafe {
+        if descriptor::get(fd).is_none() && is_elsewhere(name, name_len) {
+            return real::sendto(fd, buf, len, flags, name, name_len);
+        }
+        sendto_ours(fd, buf, len, flags, name, name_len)
+    }
+}
+
+#[inline(never)]
+unsafe fn sendto_ours(
     fd: c_int,
     buf: *const c_void,
     len: size_t,
@@ -442,6 +482,21 @@ pub unsafe extern "C" fn sendto(
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t {
+    // SAFETY: as above.
+    unsafe {
+        if descriptor::get(fd).is_none()
+            && names::is_user(message.cast())
+            && is_elsewhere((*message).msg_name.cast(), (*message).msg_namelen)
+            && ((*message).msg_controllen == 0 || !descriptor::is_used())
+        {
+            return real::sendmsg(fd, message, flags);
+        }
+        sendmsg_ours(fd, message, flags)
+    }
+}
+
+#[inline(never)]
+unsafe fn sendmsg_ours(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t {
     // SAFETY: as above.
     unsafe {
         let kernel = || {
