@@ -85,8 +85,19 @@ fn make_lane() -> (Region, SubmitDrain<&'static LaneHeader>) {
     (region, SubmitDrain::new(header, area))
 }
 
+/// The other process; it does not outlive a test that fails.
+struct Other(Child);
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Starts this binary as the other process, with `regions` open at the numbers that it is told.
-fn start(part: &str, regions: &[&Region]) -> Child {
+fn start(part: &str, regions: &[&Region]) -> Other {
     let numbers: Vec<_> = regions
         .iter()
         .map(|region| {
@@ -94,17 +105,18 @@ fn start(part: &str, regions: &[&Region]) -> Child {
             region.fd.raw().to_string()
         })
         .collect();
-    Command::new(std::env::current_exe().expect("this binary"))
+    let child = Command::new(std::env::current_exe().expect("this binary"))
         .args(["--exact", "other_process", "--nocapture"])
         .env("EXO_TEST_PART", part)
         .env("EXO_TEST_REGIONS", numbers.join(","))
         .stdout(std::process::Stdio::null())
         .spawn()
-        .expect("this binary starts")
+        .expect("this binary starts");
+    Other(child)
 }
 
-fn assert_went_well(mut other: Child) {
-    let status = other.wait().expect("a child of ours");
+fn assert_went_well(mut other: Other) {
+    let status = other.0.wait().expect("a child of ours");
     assert!(status.success(), "the other process: {status}");
 }
 
@@ -222,8 +234,8 @@ fn killed_sender_leaves_no_torn_record() {
                 rustix::thread::sched_yield();
             }
         }
-        other.kill().expect("it runs until then"); // SIGKILL
-        other.wait().expect("a child of ours");
+        other.0.kill().expect("it runs until then"); // SIGKILL
+        other.0.wait().expect("a child of ours");
         while drain(&mut lane, &pattern, &mut next) {}
         assert_eq!(lane.pending_bytes(), Ok(0));
     }
@@ -289,7 +301,7 @@ fn handler_that_submits_at_any_moment_damages_nothing() {
         }
     }
     lane.header().ended.store(1, Ordering::Relaxed);
-    other.wait().expect("a child of ours");
+    other.0.wait().expect("a child of ours");
 }
 
 // ---- log --------------------------------------------------------------------------------------
