@@ -243,6 +243,7 @@ static void waiting_bytes(void) {
     STEP("next", ioctl(in, FIONREAD, &count));
     say("count: %d", count);
     hear("received", in);
+    await_in(in);
     STEP("next", ioctl(in, SIOCINQ, &count));
     say("count: %d", count);
     hear("received", in);

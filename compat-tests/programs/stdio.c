@@ -40,10 +40,9 @@ static void writes_lines(void) {
     FILE *file = fdopen(out, "w");
     fprintf(file, "one %d\n", 1);
     STEP("flush", fflush(file));
-    STEP("dprintf", dprintf(out, "two %d\n", 2));
     fputs("three\n", file);
     STEP("fclose", fclose(file));
-    for (int i = 0; i < 4; i++) hear("received", in);
+    for (int i = 0; i < 3; i++) hear("received", in);
 }
 
 static void both_ways(void) {

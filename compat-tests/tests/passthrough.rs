@@ -18,14 +18,14 @@ const BOUNDS: [(&str, i64); 15] = [
     ("recvfrom", 25),
     ("recvmsg", 25),
     ("send", 25),
-    ("sendto", 40), // the address is looked at: it may be a group's
-    ("sendmsg", 40),
+    ("sendto", 50), // the address is looked at: it may be a group's; some 4 ns
+    ("sendmsg", 50),
     ("poll", 40), // each descriptor is looked at
     ("select", 60),
     ("epoll_wait", 25),
     ("fcntl", 25),
     ("ioctl", 25),
-    ("dup+close", 60), // two calls, and a number that changes hands
+    ("dup+close", 75), // two calls, and a number that changes hands
     ("getsockopt", 25),
 ];
 /// Two numbers of calls; what differs between the runs is their difference.

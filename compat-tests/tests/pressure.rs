@@ -80,18 +80,6 @@ fn a_blocked_send_can_be_interrupted_continued_and_cancelled() -> Result<()> {
 }
 
 #[test]
-fn who_was_told_eagain_gets_an_edge_when_there_is_room() -> Result<()> {
-    let steps = [
-        "first edge: 1",
-        "filled: 1",
-        "full: -1 EAGAIN",
-        "edge: 1",
-        "send: 1000",
-    ];
-    expect(SMALL, "edge_when_writable", &steps)
-}
-
-#[test]
 fn sending_much_before_reading_any_loses_nothing() -> Result<()> {
     expect(SMALL, "sends_then_reads", &["sent: 500, heard: 500"])
 }

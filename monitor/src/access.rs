@@ -25,7 +25,13 @@ impl Identity {
     pub fn of(pid: i32, uid: u32, gid: u32) -> Self {
         let exe = std::fs::read_link(format!("/proc/{pid}/exe")).ok();
         let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        Self { pid, uid, gid, exe, comm: comm.trim_end().to_owned() }
+        Self {
+            pid,
+            uid,
+            gid,
+            exe,
+            comm: comm.trim_end().to_owned(),
+        }
     }
 }
 
@@ -86,7 +92,10 @@ pub fn check(group: &GroupSettings, wish: Wish, who: &Identity) -> Result<(), Re
         wish,
         uid: who.uid,
         gid: who.gid,
-        exe: who.exe.as_ref().map_or_else(|| "unknown".to_owned(), |exe| exe.display().to_string()),
+        exe: who
+            .exe
+            .as_ref()
+            .map_or_else(|| "unknown".to_owned(), |exe| exe.display().to_string()),
     })
 }
 
@@ -95,7 +104,13 @@ mod tests {
     use super::*;
 
     fn who(uid: u32, gid: u32, exe: &str) -> Identity {
-        Identity { pid: 1, uid, gid, exe: Some(exe.into()), comm: "x".into() }
+        Identity {
+            pid: 1,
+            uid,
+            gid,
+            exe: Some(exe.into()),
+            comm: "x".into(),
+        }
     }
 
     #[test]
@@ -104,17 +119,29 @@ mod tests {
             GroupSettings::for_address("239.1.2.3:5000".parse().unwrap()).expect("a group");
         assert_eq!(check(&group, Wish::Join, &who(1, 1, "/a")), Ok(()));
         group.may_join = Some(Allow::default());
-        let refusal = check(&group, Wish::Join, &who(1, 2, "/a")).unwrap_err().to_string();
-        assert!(refusal.contains("may_join of group 239.1.2.3:5000"), "{refusal}");
-        assert_eq!(check(&group, Wish::Send, &who(1, 1, "/a")), Ok(()), "another rule");
+        let refusal = check(&group, Wish::Join, &who(1, 2, "/a"))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            refusal.contains("may_join of group 239.1.2.3:5000"),
+            "{refusal}"
+        );
+        assert_eq!(
+            check(&group, Wish::Send, &who(1, 1, "/a")),
+            Ok(()),
+            "another rule"
+        );
     }
 
     #[test]
     fn one_matching_word_is_enough() {
         let mut group =
             GroupSettings::for_address("239.1.2.3:5000".parse().unwrap()).expect("a group");
-        group.may_send =
-            Some(Allow { uid: vec![7], gid: vec![8], exe: vec![PathBuf::from("/usr/bin/x")] });
+        group.may_send = Some(Allow {
+            uid: vec![7],
+            gid: vec![8],
+            exe: vec![PathBuf::from("/usr/bin/x")],
+        });
         for allowed in [who(7, 0, "/a"), who(0, 8, "/a"), who(0, 0, "/usr/bin/x")] {
             assert_eq!(check(&group, Wish::Send, &allowed), Ok(()));
         }

@@ -22,7 +22,10 @@ pub(crate) struct Mapped<T> {
 
 impl<T> Clone for Mapped<T> {
     fn clone(&self) -> Self {
-        Self { mapping: Arc::clone(&self.mapping), kind: PhantomData }
+        Self {
+            mapping: Arc::clone(&self.mapping),
+            kind: PhantomData,
+        }
     }
 }
 
@@ -38,8 +41,14 @@ impl<T> Deref for Mapped<T> {
 
 impl<T> Mapped<T> {
     fn new(mapping: Mapping) -> Self {
-        assert!(mapping.len() >= size_of::<T>(), "the makers below choose the length");
-        Self { mapping: Arc::new(mapping), kind: PhantomData }
+        assert!(
+            mapping.len() >= size_of::<T>(),
+            "the makers below choose the length"
+        );
+        Self {
+            mapping: Arc::new(mapping),
+            kind: PhantomData,
+        }
     }
 
     fn area(&self, header_bytes: usize, capacity: u64) -> Area {
@@ -76,23 +85,37 @@ pub(crate) fn board() -> Result<(Descriptor, Mapped<Board>), Errno> {
 /// Makes a lane.
 pub(crate) fn lane(capacity: u64) -> Result<Made<LaneHeader>, Errno> {
     let header_bytes = libexo::shm::submit_ring::HEADER_BYTES;
-    let region =
-        Region::create("exo-lane", region_len(header_bytes, capacity)?, Writers::Holders)?;
+    let region = Region::create(
+        "exo-lane",
+        region_len(header_bytes, capacity)?,
+        Writers::Holders,
+    )?;
     let header = Mapped::<LaneHeader>::new(region.mapping);
     header.initialise(capacity);
     let area = header.area(header_bytes, capacity);
-    Ok(Made { fd: region.fd, header, area })
+    Ok(Made {
+        fd: region.fd,
+        header,
+        area,
+    })
 }
 
 /// Makes a group's log.
 pub(crate) fn log(capacity: u64) -> Result<Made<LogHeader>, Errno> {
     let header_bytes = libexo::shm::log::HEADER_BYTES;
-    let region =
-        Region::create("exo-log", region_len(header_bytes, capacity)?, Writers::MakerOnly)?;
+    let region = Region::create(
+        "exo-log",
+        region_len(header_bytes, capacity)?,
+        Writers::MakerOnly,
+    )?;
     let header = Mapped::<LogHeader>::new(region.mapping);
     header.initialise(capacity);
     let area = header.area(header_bytes, capacity);
-    Ok(Made { fd: region.fd, header, area })
+    Ok(Made {
+        fd: region.fd,
+        header,
+        area,
+    })
 }
 
 /// Makes a socket page.

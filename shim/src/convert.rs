@@ -91,10 +91,18 @@ fn errno_of(error: CallError) -> c_int {
 /// What a holder has in common with the program's socket.
 fn make_holder(fd: c_int, bound: SocketAddr, shared: bool) -> Result<Descriptor, Errno> {
     let inet6 = is_inet6(fd);
-    let family = if inet6 { AddressFamily::INET6 } else { AddressFamily::INET };
+    let family = if inet6 {
+        AddressFamily::INET6
+    } else {
+        AddressFamily::INET
+    };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let holder =
-        Descriptor::from_owned(rustix::net::socket_with(family, SocketType::DGRAM, flags, None)?);
+    let holder = Descriptor::from_owned(rustix::net::socket_with(
+        family,
+        SocketType::DGRAM,
+        flags,
+        None,
+    )?);
     for name in [libc::SO_REUSEADDR, libc::SO_REUSEPORT] {
         if option(fd, libc::SOL_SOCKET, name).unwrap_or(0) != 0 {
             set_option(holder.raw(), libc::SOL_SOCKET, name, 1);
@@ -107,7 +115,12 @@ fn make_holder(fd: c_int, bound: SocketAddr, shared: bool) -> Result<Descriptor,
     // It must not receive what other sockets of the host have joined.
     set_option(holder.raw(), libc::IPPROTO_IP, libc::IP_MULTICAST_ALL, 0);
     if inet6 {
-        set_option(holder.raw(), libc::IPPROTO_IPV6, 29 /* IPV6_MULTICAST_ALL */, 0);
+        set_option(
+            holder.raw(),
+            libc::IPPROTO_IPV6,
+            29, /* IPV6_MULTICAST_ALL */
+            0,
+        );
     }
     if !shared {
         rustix::net::bind(&holder, &as_family(bound, inet6))?;
@@ -183,7 +196,10 @@ fn take_over(
         })?;
     let state = group.page();
     let status = rustix::fs::fcntl_getfl(a).map_err(Errno::raw_os_error)?;
-    state.set(page::NONBLOCK, status.contains(rustix::fs::OFlags::NONBLOCK));
+    state.set(
+        page::NONBLOCK,
+        status.contains(rustix::fs::OFlags::NONBLOCK),
+    );
     let history = descriptor::history(fd).map_or(0, |history| history.load(Ordering::Relaxed));
     // Another number of the socket may be in an epoll set, or in another process.
     let shared = has_other_names(fd);
@@ -200,7 +216,9 @@ fn take_over(
 /// Whether this process has another descriptor of the same socket. Those that share our object are
 /// put into the table, so that they are known from now on.
 fn has_other_names(fd: c_int) -> bool {
-    let Ok(own) = rustix::fs::fstat(borrow(fd)) else { return false };
+    let Ok(own) = rustix::fs::fstat(borrow(fd)) else {
+        return false;
+    };
     let mut any = false;
     crate::hooks::process::each_descriptor(|other| {
         if other != fd
@@ -263,7 +281,9 @@ pub(crate) fn bound_address(fd: c_int) -> Option<SocketAddr> {
 
 /// Remembers a join until the socket is bound. False: there are too many.
 pub(crate) fn remember_join(fd: c_int, group: IpAddr, interface: u32) -> bool {
-    let Some(object) = object_of(fd) else { return false };
+    let Some(object) = object_of(fd) else {
+        return false;
+    };
     for pending in &object.pending {
         if pending.group.get().is_none() {
             pending.interface.store(interface, Ordering::Relaxed);
@@ -276,7 +296,9 @@ pub(crate) fn remember_join(fd: c_int, group: IpAddr, interface: u32) -> bool {
 
 /// Takes back a remembered join.
 pub(crate) fn forget_join(fd: c_int, group: IpAddr) {
-    let Some(object) = descriptor::get(fd) else { return };
+    let Some(object) = descriptor::get(fd) else {
+        return;
+    };
     for pending in &object.pending {
         if pending.group.get().is_some_and(|known| known.ip() == group) {
             pending.group.set(None);
@@ -287,11 +309,17 @@ pub(crate) fn forget_join(fd: c_int, group: IpAddr) {
 
 /// The socket is bound now: joins that waited for the port are made.
 pub(crate) fn join_pending(fd: c_int) -> Result<(), c_int> {
-    let Some(object) = descriptor::get(fd) else { return Ok(()) };
-    let Some(bound) = bound_address(fd) else { return Ok(()) };
+    let Some(object) = descriptor::get(fd) else {
+        return Ok(());
+    };
+    let Some(bound) = bound_address(fd) else {
+        return Ok(());
+    };
     let receives_groups = bound.ip().is_unspecified() || object.group().is_some();
     for pending in &object.pending {
-        let Some(group) = pending.group.get() else { continue };
+        let Some(group) = pending.group.get() else {
+            continue;
+        };
         let group = SocketAddr::new(group.ip(), bound.port());
         // Bound to one group's address it receives that group only.
         let is_meant = bound.ip().is_unspecified() || bound.ip() == group.ip();
@@ -299,7 +327,12 @@ pub(crate) fn join_pending(fd: c_int) -> Result<(), c_int> {
             && is_meant
             && let Some((session, _)) = marked(group)
         {
-            join(fd, session, group, pending.interface.load(Ordering::Relaxed))?;
+            join(
+                fd,
+                session,
+                group,
+                pending.interface.load(Ordering::Relaxed),
+            )?;
         }
         pending.group.set(None);
     }
@@ -315,13 +348,17 @@ pub(crate) fn outside(object: &Object) -> Result<c_int, c_int> {
     }
     let session = session::get().ok_or(libc::ENETDOWN)?;
     let socket = object.group().ok_or(libc::EBADF)?.id();
-    let (_, [holder, ..]) =
-        session.call(Request::Holder { socket }, &[]).map_err(errno_of)?;
+    let (_, [holder, ..]) = session
+        .call(Request::Holder { socket }, &[])
+        .map_err(errno_of)?;
     let holder = holder.ok_or(libc::EDESTADDRREQ)?;
     let number = rustix::io::fcntl_dupfd_cloexec(&holder, HIDDEN_LOWEST)
         .map(|fd| Descriptor::from_owned(fd).into_raw())
         .map_err(Errno::raw_os_error)?;
-    match object.outside.compare_exchange(-1, number, Ordering::AcqRel, Ordering::Acquire) {
+    match object
+        .outside
+        .compare_exchange(-1, number, Ordering::AcqRel, Ordering::Acquire)
+    {
         Ok(_) => Ok(number),
         Err(other) => {
             drop(Descriptor::from_raw(number));
@@ -362,13 +399,27 @@ fn route_source(fd: c_int, group: SocketAddr) -> (IpAddr, u32) {
         && chosen != 0
     {
         // getsockopt gives an `in_addr`, in network order.
-        return (IpAddr::V4(Ipv4Addr::from(chosen.cast_unsigned().to_ne_bytes())), 0);
+        return (
+            IpAddr::V4(Ipv4Addr::from(chosen.cast_unsigned().to_ne_bytes())),
+            0,
+        );
     }
-    let family = if v4 { AddressFamily::INET } else { AddressFamily::INET6 };
+    let family = if v4 {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
     let probe = rustix::net::socket_with(family, SocketType::DGRAM, SocketFlags::CLOEXEC, None);
-    let Ok(probe) = probe.map(Descriptor::from_owned) else { return (fallback, 0) };
+    let Ok(probe) = probe.map(Descriptor::from_owned) else {
+        return (fallback, 0);
+    };
     if !v4 && let Some(index) = option(fd, libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_IF) {
-        set_option(probe.raw(), libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_IF, index);
+        set_option(
+            probe.raw(),
+            libc::IPPROTO_IPV6,
+            libc::IPV6_MULTICAST_IF,
+            index,
+        );
     }
     let name = rustix::net::connect(&probe, &group)
         .and_then(|()| pair::name_of(rustix::fd::AsFd::as_fd(&probe)));

@@ -1,10 +1,16 @@
-#![allow(unsafe_code, reason = "C functions over other people's pointers; see each block")]
+#![allow(
+    unsafe_code,
+    reason = "C functions over other people's pointers; see each block"
+)]
 #![allow(
     clippy::missing_safety_doc,
     reason = "every hook has the contract of the libc function whose name it bears"
 )]
 #![allow(unreachable_pub, reason = "a hook is reached by its symbol")]
-#![allow(missing_docs, reason = "a hook is documented by the manual page of its name")]
+#![allow(
+    missing_docs,
+    reason = "a hook is documented by the manual page of its name"
+)]
 //! `libexo_shim.so`: loaded into programs that know nothing of Exo.
 //!
 //! It intercepts the calls listed in `docs/shim.md`. A socket whose address is marked as a group

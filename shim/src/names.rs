@@ -23,11 +23,11 @@ pub(crate) unsafe fn is_multicast(name: *const sockaddr, len: socklen_t) -> bool
     // SAFETY: at least 16 bytes are readable, and 24 for the longer family.
     unsafe {
         match i32::from(ptr::read_unaligned(name.cast::<u16>())) {
-            AF_INET => *bytes.add(4) & 0xf0 == 0xe0,
+            // `sendto` takes no family for IPv4.
+            AF_INET | 0 => *bytes.add(4) & 0xf0 == 0xe0,
             // ff00::/8, or IPv4 in IPv6.
             AF_INET6 if len >= 24 => {
-                *bytes.add(8) == 0xff
-                    || (*bytes.add(19) == 0xff && *bytes.add(20) & 0xf0 == 0xe0)
+                *bytes.add(8) == 0xff || (*bytes.add(19) == 0xff && *bytes.add(20) & 0xf0 == 0xe0)
             }
             _ => false,
         }
@@ -74,7 +74,10 @@ pub(crate) unsafe fn parse(name: *const sockaddr, len: socklen_t) -> Option<Sock
         // SAFETY: the length was checked.
         let v4 = unsafe { ptr::read_unaligned(name.cast::<sockaddr_in>()) };
         let ip = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
-        return Some(SocketAddr::V4(SocketAddrV4::new(ip, u16::from_be(v4.sin_port))));
+        return Some(SocketAddr::V4(SocketAddrV4::new(
+            ip,
+            u16::from_be(v4.sin_port),
+        )));
     }
     // The kernel takes an address without its scope, too.
     if family == AF_INET6 && len >= V6_LEN - 4 {
@@ -87,9 +90,35 @@ pub(crate) unsafe fn parse(name: *const sockaddr, len: socklen_t) -> Option<Sock
         let v6 = unsafe { ptr::read_unaligned(bytes.as_ptr().cast::<sockaddr_in6>()) };
         let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
         let port = u16::from_be(v6.sin6_port);
-        return Some(canonical(SocketAddr::V6(SocketAddrV6::new(ip, port, 0, v6.sin6_scope_id))));
+        return Some(canonical(SocketAddr::V6(SocketAddrV6::new(
+            ip,
+            port,
+            0,
+            v6.sin6_scope_id,
+        ))));
     }
     None
+}
+
+/// As [`parse`], for a destination: the kernel takes one without a family for IPv4.
+///
+/// # Safety
+///
+/// As `parse`.
+#[inline]
+pub(crate) unsafe fn parse_target(name: *const sockaddr, len: socklen_t) -> Option<SocketAddr> {
+    // SAFETY: by contract.
+    unsafe {
+        if is_user(name.cast())
+            && (16..=128).contains(&len)
+            && ptr::read_unaligned(name.cast::<u16>()) == 0
+        {
+            let mut v4 = ptr::read_unaligned(name.cast::<sockaddr_in>());
+            v4.sin_family = 2;
+            return parse((&raw const v4).cast(), 16);
+        }
+        parse(name, len)
+    }
 }
 
 /// IPv4 in IPv6 as IPv4.
@@ -178,7 +207,5 @@ pub(crate) fn option(fd: i32, level: i32, name: i32) -> Option<i32> {
 /// Sets an integer socket option; errors are the caller's to ignore or not.
 pub(crate) fn set_option(fd: i32, level: i32, name: i32, value: i32) -> bool {
     // SAFETY: four readable bytes.
-    unsafe {
-        crate::real::setsockopt(fd, level, name, (&raw const value).cast::<c_void>(), 4) == 0
-    }
+    unsafe { crate::real::setsockopt(fd, level, name, (&raw const value).cast::<c_void>(), 4) == 0 }
 }

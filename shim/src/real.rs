@@ -37,8 +37,11 @@ macro_rules! real {
                 }
             }
             // SAFETY: the address is libc's function of this name, which has this signature.
-            let function: unsafe extern "C" fn($($type),*) -> $result =
-                unsafe { core::mem::transmute(address) };
+            let function = unsafe {
+                core::mem::transmute::<*mut c_void, unsafe extern "C" fn($($type),*) -> $result>(
+                    address,
+                )
+            };
             // SAFETY: the caller keeps the contract of the function.
             unsafe { function($($arg),*) }
         }
@@ -117,8 +120,11 @@ macro_rules! real_pointer {
                 }
             }
             // SAFETY: the address is libc's function of this name, which has this signature.
-            let function: unsafe extern "C" fn($($type),*) -> $result =
-                unsafe { core::mem::transmute(address) };
+            let function = unsafe {
+                core::mem::transmute::<*mut c_void, unsafe extern "C" fn($($type),*) -> $result>(
+                    address,
+                )
+            };
             // SAFETY: the caller keeps the contract of the function.
             unsafe { function($($arg),*) }
         }

@@ -30,7 +30,9 @@ fn has_forked() -> bool {
 pub(crate) fn is_vfork_child() -> bool {
     let word = PID.load(Ordering::Acquire);
     // SAFETY: as above.
-    let Some(word) = (unsafe { word.as_ref() }) else { return false };
+    let Some(word) = (unsafe { word.as_ref() }) else {
+        return false;
+    };
     let known = word.load(Ordering::Relaxed);
     known != 0 && known != rustix::process::getpid().as_raw_nonzero().get()
 }
@@ -59,7 +61,11 @@ pub(crate) fn last() -> Option<&'static Session> {
 /// Number of the descriptor that a program must not close.
 #[inline]
 pub(crate) fn channel() -> i32 {
-    if has_forked() { -1 } else { CHANNEL.load(Ordering::Relaxed) }
+    if has_forked() {
+        -1
+    } else {
+        CHANNEL.load(Ordering::Relaxed)
+    }
 }
 
 /// Whether `fd` has the channel's number; in a forked child it may be anything by now.
@@ -95,7 +101,10 @@ fn attach_at(path: &[u8]) -> Option<&'static Session> {
     {
         return Some(session); // another thread was faster
     }
-    if ATTACHING.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Acquire).is_err() {
+    if ATTACHING
+        .compare_exchange(0, 1, Ordering::AcqRel, Ordering::Acquire)
+        .is_err()
+    {
         return None; // another thread, or the code that a signal interrupted, is at it
     }
     let old = CHANNEL.swap(-1, Ordering::AcqRel);
@@ -107,7 +116,10 @@ fn attach_at(path: &[u8]) -> Option<&'static Session> {
         CHANNEL.store(session.descriptor(), Ordering::Release);
         let session = Box::into_raw(Box::new(session));
         SESSION.store(session, Ordering::Release);
-        word.store(rustix::process::getpid().as_raw_nonzero().get(), Ordering::Release);
+        word.store(
+            rustix::process::getpid().as_raw_nonzero().get(),
+            Ordering::Release,
+        );
         // SAFETY: just made, never given back.
         unsafe { &*session }
     });
@@ -132,7 +144,10 @@ fn pid_word() -> Option<&'static AtomicI32> {
     let page: *mut AtomicI32 = page.cast::<c_void>().cast();
     // SAFETY: zeroed, aligned, mapped for ever.
     let word = unsafe { &*page };
-    word.store(rustix::process::getpid().as_raw_nonzero().get(), Ordering::Release);
+    word.store(
+        rustix::process::getpid().as_raw_nonzero().get(),
+        Ordering::Release,
+    );
     match PID.compare_exchange(ptr::null_mut(), page, Ordering::AcqRel, Ordering::Acquire) {
         Ok(_) => Some(word),
         // SAFETY: another thread's, mapped for ever; ours is a page lost once.

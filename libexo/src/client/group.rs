@@ -98,7 +98,12 @@ impl<'a> Group<'a> {
         let socket = GroupSocket::open(session, bell.as_fd(), &other, None, false, address)?;
         socket.join(session, address, 0)?;
         let grant = session.grant(address, source, 1, 0, false)?;
-        Ok(Self { session, bell, socket, grant })
+        Ok(Self {
+            session,
+            bell,
+            socket,
+            grant,
+        })
     }
 
     /// Submits one datagram. It is received by all members, this one included.
@@ -112,7 +117,9 @@ impl<'a> Group<'a> {
         }
         let me = thread_mark();
         self.session
-            .submit(me, self.grant, bytes.len(), |area, position| area.write(position, bytes))
+            .submit(me, self.grant, bytes.len(), |area, position| {
+                area.write(position, bytes)
+            })
             .map_err(|Full| GroupError::Full)
     }
 
@@ -122,8 +129,9 @@ impl<'a> Group<'a> {
     ///
     /// [`GroupError::Expelled`].
     pub fn try_receive(&self, bytes: &mut [u8]) -> Result<Option<Received>, GroupError> {
-        let received =
-            self.socket.receive(self.session, self.bell.as_fd(), false, |incoming| {
+        let received = self
+            .socket
+            .receive(self.session, self.bell.as_fd(), false, |incoming| {
                 incoming.record.read(bytes);
                 Received {
                     len: incoming.record.head.len as usize,

@@ -66,10 +66,16 @@ impl Session {
         let mut channel = Channel::connect(path).map_err(CallError::Away)?;
         // A failure leaves a low number, which only matters to programs that count theirs.
         let _ = channel.move_high(DESCRIPTOR_LOWEST);
-        channel.set_timeout(ANSWER_TIMEOUT).map_err(CallError::Away)?;
+        channel
+            .set_timeout(ANSWER_TIMEOUT)
+            .map_err(CallError::Away)?;
         let (reply, descriptors) = call(&channel, Request::Hello, 1, &[])?;
-        let Reply::Welcome { session } = reply else { return Err(bad_answer()) };
-        let [Some(board), Some(lane), ..] = descriptors else { return Err(bad_answer()) };
+        let Reply::Welcome { session } = reply else {
+            return Err(bad_answer());
+        };
+        let [Some(board), Some(lane), ..] = descriptors else {
+            return Err(bad_answer());
+        };
         let (board, board_bytes) = map_shared(&board, false)?;
         // SAFETY: the region is sealed against shrinking, stays mapped for ever, and holds a
         // board, which `check` confirms; its words are atomics.
@@ -78,7 +84,9 @@ impl Session {
         let (lane, lane_bytes) = map_shared(&lane, true)?;
         // SAFETY: as above, for a lane.
         let header: &'static LaneHeader = unsafe { &*lane.cast::<LaneHeader>() };
-        let capacity = header.capacity(lane_bytes as u64).map_err(|_| bad_answer())?;
+        let capacity = header
+            .capacity(lane_bytes as u64)
+            .map_err(|_| bad_answer())?;
         // SAFETY: `capacity` bytes follow the header in the same mapping, as was just checked.
         let area = unsafe { Area::new(lane.add(HEADER_BYTES), capacity) };
         Ok(Self {
@@ -128,7 +136,11 @@ impl Session {
         descriptors: &[BorrowedFd<'_>],
     ) -> Result<(Reply, Descriptors), CallError> {
         let held = HeldSignals::hold();
-        while self.calling.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        while self
+            .calling
+            .compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed)
+            .is_err()
+        {
             rustix::thread::sched_yield();
         }
         let id = self.calls.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
@@ -193,7 +205,13 @@ impl Session {
         tos: u8,
         no_loop: bool,
     ) -> Result<GrantId, CallError> {
-        let request = Request::Grant { group, source, ttl, tos, no_loop };
+        let request = Request::Grant {
+            group,
+            source,
+            ttl,
+            tos,
+            no_loop,
+        };
         match self.call(request, &[])? {
             (Reply::Granted { grant }, _) => Ok(grant),
             _ => Err(bad_answer()),
@@ -207,11 +225,15 @@ fn call(
     id: u32,
     descriptors: &[BorrowedFd<'_>],
 ) -> Result<(Reply, Descriptors), CallError> {
-    channel.send(request.emit(id).as_bytes(), descriptors).map_err(CallError::Away)?;
+    channel
+        .send(request.emit(id).as_bytes(), descriptors)
+        .map_err(CallError::Away)?;
     loop {
         let mut bytes = [0; PACKET_MAX];
         let mut received = Descriptors::default();
-        let len = channel.receive(&mut bytes, &mut received).map_err(CallError::Away)?;
+        let len = channel
+            .receive(&mut bytes, &mut received)
+            .map_err(CallError::Away)?;
         if len == 0 {
             return Err(CallError::Away(Errno::CONNRESET));
         }

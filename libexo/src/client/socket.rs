@@ -62,7 +62,13 @@ impl GroupSocket {
         let inode = rustix::fs::fstat(a).map_err(CallError::Away)?.st_ino;
         let inet6 = rustix::net::sockopt::socket_domain(a).map_err(CallError::Away)?
             == rustix::net::AddressFamily::INET6;
-        let request = Request::OpenSocket { cookie, inode, inet6, relay, bound };
+        let request = Request::OpenSocket {
+            cookie,
+            inode,
+            inet6,
+            relay,
+            bound,
+        };
         let answer = match holder {
             Some(holder) => session.call(request, &[b.as_fd(), holder.as_fd()]),
             None => session.call(request, &[b.as_fd()]),
@@ -145,12 +151,18 @@ impl GroupSocket {
         group: SocketAddr,
         interface: u32,
     ) -> Result<u32, CallError> {
-        let request = Request::Join { socket: self.id, group, interface };
+        let request = Request::Join {
+            socket: self.id,
+            group,
+            interface,
+        };
         let (Reply::Joined { slot, group }, [Some(log), ..]) = session.call(request, &[])? else {
             return Err(bad_answer());
         };
         let index = slot as usize;
-        let Some(membership) = self.page.memberships.get(index) else { return Err(bad_answer()) };
+        let Some(membership) = self.page.memberships.get(index) else {
+            return Err(bad_answer());
+        };
         membership.interface.store(interface, Ordering::Relaxed);
         self.install(index, group, &log)?;
         Ok(slot)
@@ -162,7 +174,15 @@ impl GroupSocket {
     ///
     /// [`CallError`].
     pub fn leave(&self, session: &Session, slot: u32) -> Result<(), CallError> {
-        session.call(Request::Leave { socket: self.id, slot }, &[]).map(|_| ())
+        session
+            .call(
+                Request::Leave {
+                    socket: self.id,
+                    slot,
+                },
+                &[],
+            )
+            .map(|_| ())
     }
 
     fn install(
@@ -192,7 +212,10 @@ impl GroupSocket {
             let group = membership.group.load(Ordering::Relaxed);
             if membership.is_open() && self.reader_groups[index].load(Ordering::Acquire) != group {
                 let group = GroupId(group);
-                let request = Request::Log { socket: self.id, group };
+                let request = Request::Log {
+                    socket: self.id,
+                    group,
+                };
                 let (Reply::Log, [Some(log), ..]) = session.call(request, &[])? else {
                     return Err(bad_answer());
                 };
@@ -206,10 +229,14 @@ impl GroupSocket {
     #[inline]
     #[must_use]
     pub fn lacks_a_log(&self) -> bool {
-        self.page.slots().iter().zip(&self.reader_groups).any(|(membership, group)| {
-            membership.is_open()
-                && membership.group.load(Ordering::Relaxed) != group.load(Ordering::Acquire)
-        })
+        self.page
+            .slots()
+            .iter()
+            .zip(&self.reader_groups)
+            .any(|(membership, group)| {
+                membership.is_open()
+                    && membership.group.load(Ordering::Relaxed) != group.load(Ordering::Acquire)
+            })
     }
 
     #[inline]
@@ -241,7 +268,10 @@ impl GroupSocket {
             };
             let membership = &self.page.memberships[index];
             let reader = self.reader(index)?;
-            let incoming = Incoming { record: &record, membership };
+            let incoming = Incoming {
+                record: &record,
+                membership,
+            };
             let result = read(&incoming);
             if peek {
                 if reader.is_whole(membership.cursor(), position) {
@@ -272,7 +302,9 @@ impl GroupSocket {
     /// front go.
     pub fn before_filter_change(&self, session: &Session) {
         for (index, membership) in self.page.slots().iter().enumerate() {
-            if membership.is_open() && let Some(reader) = self.reader(index) {
+            if membership.is_open()
+                && let Some(reader) = self.reader(index)
+            {
                 // Skips what is refused at the front.
                 let _ = self.look_at(session, index, membership);
                 membership.exempt.store(reader.tail(), Ordering::Relaxed);
@@ -292,7 +324,9 @@ impl GroupSocket {
     fn look(&self, session: &Session) -> Option<(usize, u64, Record<'_>)> {
         let slots = self.page.slots();
         if let [only] = slots {
-            return self.look_at(session, 0, only).map(|(position, record)| (0, position, record));
+            return self
+                .look_at(session, 0, only)
+                .map(|(position, record)| (0, position, record));
         }
         // Several groups: everything up to `published` is visible in all logs, so the lowest
         // place among their next records is the next one of the common order.
@@ -304,7 +338,9 @@ impl GroupSocket {
             }
             if let Some((position, record)) = self.look_at(session, index, membership)
                 && record.head.seq <= published
-                && first.as_ref().is_none_or(|(_, _, other)| record.head.seq < other.head.seq)
+                && first
+                    .as_ref()
+                    .is_none_or(|(_, _, other)| record.head.seq < other.head.seq)
             {
                 first = Some((index, position, record));
             }
@@ -336,12 +372,7 @@ impl GroupSocket {
     }
 
     #[cold]
-    fn is_wanted(
-        &self,
-        session: &Session,
-        membership: &Membership,
-        record: &Record<'_>,
-    ) -> bool {
+    fn is_wanted(&self, session: &Session, membership: &Membership, record: &Record<'_>) -> bool {
         let origin = record.origin();
         if origin.no_loop == Some(session.id()) {
             return false;
@@ -356,8 +387,10 @@ pub fn is_wanted_from(page: &SocketPage, membership: &Membership, source: Socket
     if !page.has(FILTERED) {
         return true;
     }
-    let from_peer =
-        page.peer.get().is_none_or(|peer| canonical(peer) == canonical(source));
+    let from_peer = page
+        .peer
+        .get()
+        .is_none_or(|peer| canonical(peer) == canonical(source));
     from_peer && membership.admits(source.ip().to_canonical())
 }
 
@@ -380,7 +413,10 @@ fn take_token(a: BorrowedFd<'_>) -> bool {
     let look = RecvFlags::PEEK | RecvFlags::DONTWAIT;
     match rustix::net::recv(a, &mut byte, look) {
         Ok((1, _)) if byte[0] == TOKEN_BYTE => {
-            matches!(rustix::net::recv(a, &mut byte, RecvFlags::DONTWAIT), Ok((1, _)))
+            matches!(
+                rustix::net::recv(a, &mut byte, RecvFlags::DONTWAIT),
+                Ok((1, _))
+            )
         }
         // `ECONNREFUSED` is the monitor's end having gone; the error is now consumed.
         Ok(_) | Err(Errno::AGAIN | Errno::CONNREFUSED) | Err(_) => false,
@@ -429,7 +465,10 @@ mod logs {
         let capacity = slot.capacity.load(Ordering::Relaxed);
         // SAFETY: as above; the capacity was checked against the mapping's length.
         unsafe {
-            Ok((&*base.cast::<LogHeader>(), Area::new(base.add(HEADER_BYTES), capacity)))
+            Ok((
+                &*base.cast::<LogHeader>(),
+                Area::new(base.add(HEADER_BYTES), capacity),
+            ))
         }
     }
 }

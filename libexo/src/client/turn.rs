@@ -27,8 +27,14 @@ impl<'a> Turn<'a> {
     #[inline]
     pub fn take(word: &'a AtomicU64, me: u64) -> Self {
         // Acquire pairs with the Release in `drop`.
-        if word.compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed).is_ok() {
-            return Self { word, nested: false };
+        if word
+            .compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed)
+            .is_ok()
+        {
+            return Self {
+                word,
+                nested: false,
+            };
         }
         Self::wait(word, me)
     }
@@ -43,9 +49,14 @@ impl<'a> Turn<'a> {
                 return Self { word, nested: true };
             }
             if owner == 0
-                && word.compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed).is_ok()
+                && word
+                    .compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed)
+                    .is_ok()
             {
-                return Self { word, nested: false };
+                return Self {
+                    word,
+                    nested: false,
+                };
             }
             rounds = rounds.wrapping_add(1);
             if rounds < SPINS {
@@ -65,7 +76,10 @@ impl<'a> Turn<'a> {
                             .compare_exchange(owner, me, Ordering::Acquire, Ordering::Relaxed)
                             .is_ok()
                         {
-                            return Self { word, nested: false };
+                            return Self {
+                                word,
+                                nested: false,
+                            };
                         }
                     }
                 }
@@ -75,8 +89,10 @@ impl<'a> Turn<'a> {
     }
 }
 
-const STUCK: rustix::time::Timespec =
-    rustix::time::Timespec { tv_sec: STUCK_AFTER.as_secs().cast_signed(), tv_nsec: 0 };
+const STUCK: rustix::time::Timespec = rustix::time::Timespec {
+    tv_sec: STUCK_AFTER.as_secs().cast_signed(),
+    tv_nsec: 0,
+};
 
 impl Drop for Turn<'_> {
     #[inline]

@@ -7,8 +7,8 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use super::channel::{Channel, Descriptors};
-use super::message::{PACKET_MAX, ParseError, Reply, Request};
 pub use super::message::Query;
+use super::message::{PACKET_MAX, ParseError, Reply, Request};
 
 /// How long an operator waits for the monitor's answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -66,25 +66,36 @@ pub enum AskError {
 /// [`AskError`], with what to look at next.
 pub fn ask(socket: &Path, query: Query) -> Result<String, AskError> {
     let path = || socket.to_path_buf();
-    let broken = |errno: Errno| AskError::Broken { path: path(), source: errno.into() };
+    let broken = |errno: Errno| AskError::Broken {
+        path: path(),
+        source: errno.into(),
+    };
     let channel = Channel::connect(socket.as_os_str().as_bytes()).map_err(|errno| match errno {
         Errno::NOENT | Errno::CONNREFUSED => AskError::NoMonitor { path: path() },
         Errno::ACCESS | Errno::PERM => AskError::Forbidden { path: path() },
         other => broken(other),
     })?;
     channel.set_timeout(ANSWER_TIMEOUT).map_err(broken)?;
-    channel.send(Request::Ask(query).emit(1).as_bytes(), &[]).map_err(broken)?;
+    channel
+        .send(Request::Ask(query).emit(1).as_bytes(), &[])
+        .map_err(broken)?;
     let mut bytes = [0; PACKET_MAX];
     let mut descriptors = Descriptors::default();
-    let len = channel.receive(&mut bytes, &mut descriptors).map_err(broken)?;
+    let len = channel
+        .receive(&mut bytes, &mut descriptors)
+        .map_err(broken)?;
     if len == 0 {
         return Err(broken(Errno::CONNRESET));
     }
-    let (reply, _) = Reply::parse(&bytes[..len])
-        .map_err(|source| AskError::Version { path: path(), source })?;
+    let (reply, _) = Reply::parse(&bytes[..len]).map_err(|source| AskError::Version {
+        path: path(),
+        source,
+    })?;
     match reply {
         Reply::Document { len } => {
-            let [Some(document), ..] = descriptors else { return Err(broken(Errno::BADMSG)) };
+            let [Some(document), ..] = descriptors else {
+                return Err(broken(Errno::BADMSG));
+            };
             let len = usize::try_from(len).unwrap_or(0).min(DOCUMENT_MAX);
             let mut text = vec![0; len];
             let mut done = 0;
@@ -98,7 +109,9 @@ pub fn ask(socket: &Path, query: Query) -> Result<String, AskError> {
             }
             let text = String::from_utf8(text).map_err(|_| broken(Errno::BADMSG))?;
             match text.strip_prefix("refused: ") {
-                Some(why) => Err(AskError::Because { why: why.to_owned() }),
+                Some(why) => Err(AskError::Because {
+                    why: why.to_owned(),
+                }),
                 None => Ok(text),
             }
         }

@@ -37,7 +37,11 @@ impl Marks {
 
     /// Everything up to `position` is agreed. Earlier ones change nothing.
     pub fn agree(&mut self, position: Position) {
-        assert!(position <= self.tail, "agreed {position:?} beyond tail {:?}", self.tail);
+        assert!(
+            position <= self.tail,
+            "agreed {position:?} beyond tail {:?}",
+            self.tail
+        );
         self.agreed = self.agreed.max(position);
     }
 
@@ -58,10 +62,17 @@ mod tests {
         assert_eq!(marks.extend(), Position(1));
         marks.extend();
         marks.secure(Position(2));
-        assert_eq!(marks.safe(), Position(0), "nothing is safe before it is agreed");
+        assert_eq!(
+            marks.safe(),
+            Position(0),
+            "nothing is safe before it is agreed"
+        );
         marks.agree(Position(1));
         marks.secure(Position(2));
-        assert_eq!((marks.safe(), marks.agreed(), marks.tail()), (Position(1), Position(1), Position(2)));
+        assert_eq!(
+            (marks.safe(), marks.agreed(), marks.tail()),
+            (Position(1), Position(1), Position(2))
+        );
         marks.agree(Position(0));
         assert_eq!(marks.agreed(), Position(1), "agreement is never taken back");
     }

@@ -26,8 +26,14 @@ impl Default for Params {
 impl Params {
     /// Asserts the inequalities; for a value that did not come from a checked configuration.
     pub const fn assert_sound(&self) {
-        assert!(self.turn_bytes_max >= 65_527, "a turn holds the largest datagram");
-        assert!(self.queue_bytes_max >= self.turn_bytes_max, "a turn can be filled");
+        assert!(
+            self.turn_bytes_max >= 65_527,
+            "a turn holds the largest datagram"
+        );
+        assert!(
+            self.queue_bytes_max >= self.turn_bytes_max,
+            "a turn can be filled"
+        );
         assert!(self.queue_messages_max >= 1, "a message can be queued");
     }
 }

@@ -82,7 +82,9 @@ impl LogHeader {
         }
         let capacity = self.capacity.load(Ordering::Relaxed);
         if !capacity.is_power_of_two() || capacity + HEADER_BYTES as u64 != region_bytes {
-            return Err(LayoutError::Size { len_bytes: region_bytes });
+            return Err(LayoutError::Size {
+                len_bytes: region_bytes,
+            });
         }
         Ok(capacity)
     }
@@ -197,9 +199,8 @@ impl Record<'_> {
             self.area.read(self.position + 32, &mut extension);
         }
         let (address, rest) = extension.split_first_chunk::<16>().expect("24 bytes");
-        let number = |at: usize| {
-            u32::from_le_bytes([rest[at], rest[at + 1], rest[at + 2], rest[at + 3]])
-        };
+        let number =
+            |at: usize| u32::from_le_bytes([rest[at], rest[at + 1], rest[at + 2], rest[at + 3]]);
         let source = if head.flags & INET6 != 0 {
             let address = Ipv6Addr::from(*address);
             SocketAddr::V6(SocketAddrV6::new(address, head.port, 0, number(0)))
@@ -207,7 +208,12 @@ impl Record<'_> {
             SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::from(head.inet), head.port))
         };
         let no_loop = (head.flags & NO_LOOP != 0).then(|| SessionId(number(4)));
-        Origin { source, ttl: head.ttl, tos: head.tos, no_loop }
+        Origin {
+            source,
+            ttl: head.ttl,
+            tos: head.tos,
+            no_loop,
+        }
     }
 
     /// Copies the payload to the front of `target`, as much as fits.
@@ -251,7 +257,12 @@ pub struct LogWriter<H> {
 impl<H: Deref<Target = LogHeader>> LogWriter<H> {
     /// A writing end at the beginning of an empty log.
     pub const fn new(header: H, area: Area) -> Self {
-        Self { header, area, tail: 0, published: 0 }
+        Self {
+            header,
+            area,
+            tail: 0,
+            published: 0,
+        }
     }
 
     /// Size of the data in bytes.
@@ -324,7 +335,11 @@ impl<H: Deref<Target = LogHeader>> LogWriter<H> {
 
     /// The whole record at `position`, as above.
     pub fn record_at(&self, position: u64) -> Record<'_> {
-        Record { head: read_head(&self.area, position), area: &self.area, position }
+        Record {
+            head: read_head(&self.area, position),
+            area: &self.area,
+            position,
+        }
     }
 }
 
@@ -367,7 +382,11 @@ pub struct LogReader<H> {
 impl<H: Deref<Target = LogHeader>> LogReader<H> {
     /// A reading end.
     pub fn new(header: H, area: Area) -> Self {
-        Self { header, area, tail_seen: AtomicU64::new(0) }
+        Self {
+            header,
+            area,
+            tail_seen: AtomicU64::new(0),
+        }
     }
 
     /// Bytes published so far.
@@ -378,7 +397,10 @@ impl<H: Deref<Target = LogHeader>> LogReader<H> {
     /// Whether the reader would find nothing. Loads the tail afresh.
     #[inline]
     pub fn is_empty(&self, cursor: Cursor<'_>) -> bool {
-        let next = cursor.next.load(Ordering::Acquire).max(cursor.floor.load(Ordering::Acquire));
+        let next = cursor
+            .next
+            .load(Ordering::Acquire)
+            .max(cursor.floor.load(Ordering::Acquire));
         next >= self.header.tail().min(cursor.end.load(Ordering::Acquire))
     }
 
@@ -394,7 +416,9 @@ impl<H: Deref<Target = LogHeader>> LogReader<H> {
             if next < floor {
                 // A failure means that another thread moved the cursor, which is as good.
                 let _ =
-                    cursor.next.compare_exchange(next, floor, Ordering::AcqRel, Ordering::Acquire);
+                    cursor
+                        .next
+                        .compare_exchange(next, floor, Ordering::AcqRel, Ordering::Acquire);
                 next = floor.max(cursor.next.load(Ordering::Acquire));
             }
             let mut tail = self.tail_seen.load(Ordering::Relaxed);
@@ -414,7 +438,14 @@ impl<H: Deref<Target = LogHeader>> LogReader<H> {
             let head = read_head(&self.area, next);
             if head.record_bytes() <= RECORD_MAX && next + head.record_bytes() <= self.header.tail()
             {
-                return Look::Found(next, Record { head, area: &self.area, position: next });
+                return Look::Found(
+                    next,
+                    Record {
+                        head,
+                        area: &self.area,
+                        position: next,
+                    },
+                );
             }
             // Torn: overwritten after we were lapped, or taken by a sharer. Look again.
         }

@@ -1,4 +1,7 @@
-#![allow(unsafe_code, reason = "the one room that maps memory shared with other processes")]
+#![allow(
+    unsafe_code,
+    reason = "the one room that maps memory shared with other processes"
+)]
 //! Memory shared between the monitor and applications.
 //!
 //! | memory | who writes | who reads | module |

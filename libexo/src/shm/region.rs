@@ -78,12 +78,18 @@ impl Mapping {
     ///
     /// What `mmap` says; `EPERM` for a writable mapping of a sealed log.
     pub fn new(fd: BorrowedFd<'_>, len: usize, writable: bool) -> Result<Self, Errno> {
-        let protection =
-            if writable { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
+        let protection = if writable {
+            ProtFlags::READ | ProtFlags::WRITE
+        } else {
+            ProtFlags::READ
+        };
         // SAFETY: a new shared mapping at an address of the kernel's choice.
         let base =
             unsafe { rustix::mm::mmap(ptr::null_mut(), len, protection, MapFlags::SHARED, fd, 0) }?;
-        Ok(Self { base: base.cast(), len })
+        Ok(Self {
+            base: base.cast(),
+            len,
+        })
     }
 
     /// First byte.

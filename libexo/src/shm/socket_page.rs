@@ -72,9 +72,10 @@ impl SharedAddress {
     pub fn set(&self, address: Option<SocketAddr>) {
         let (name, bits) = match address {
             None => (0, 0),
-            Some(SocketAddr::V4(v4)) => {
-                (4 | u64::from(v4.port()) << 16, u128::from(u32::from(*v4.ip())))
-            }
+            Some(SocketAddr::V4(v4)) => (
+                4 | u64::from(v4.port()) << 16,
+                u128::from(u32::from(*v4.ip())),
+            ),
             Some(SocketAddr::V6(v6)) => (
                 6 | u64::from(v6.port()) << 16 | u64::from(v6.scope_id()) << 32,
                 u128::from(*v6.ip()),
@@ -97,8 +98,16 @@ impl SharedAddress {
         let (family, port, scope) = (name as u16, (name >> 16) as u16, (name >> 32) as u32);
         #[allow(clippy::cast_possible_truncation, reason = "IPv4 uses 32 bits")]
         match family {
-            4 => Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::from(bits as u32)), port)),
-            6 => Some(SocketAddr::V6(SocketAddrV6::new(Ipv6Addr::from(bits), port, 0, scope))),
+            4 => Some(SocketAddr::new(
+                IpAddr::V4(Ipv4Addr::from(bits as u32)),
+                port,
+            )),
+            6 => Some(SocketAddr::V6(SocketAddrV6::new(
+                Ipv6Addr::from(bits),
+                port,
+                0,
+                scope,
+            ))),
             _ => None,
         }
     }
@@ -138,7 +147,11 @@ impl Membership {
     /// The reader's place in the group's log.
     #[inline]
     pub const fn cursor(&self) -> Cursor<'_> {
-        Cursor { next: &self.next, floor: &self.floor, end: &self.end }
+        Cursor {
+            next: &self.next,
+            floor: &self.floor,
+            end: &self.end,
+        }
     }
 
     /// Makes this slot a membership that begins at `position`. Monitor only.
@@ -152,7 +165,8 @@ impl Membership {
         self.dropped.store(0, Ordering::Relaxed);
         self.filter.store(0, Ordering::Relaxed);
         self.exempt.store(0, Ordering::Relaxed);
-        self.state.store(membership_state::ACTIVE, Ordering::Release); // pairs with `is_open`
+        self.state
+            .store(membership_state::ACTIVE, Ordering::Release); // pairs with `is_open`
     }
 
     /// Whether there may be something to receive here.
@@ -163,7 +177,10 @@ impl Membership {
 
     /// Replaces the source filter. At most [`SOURCES_MAX`] sources.
     pub fn set_filter(&self, filter: u32, sources: &[IpAddr]) {
-        assert!(sources.len() <= SOURCES_MAX, "the caller answers ENOBUFS before");
+        assert!(
+            sources.len() <= SOURCES_MAX,
+            "the caller answers ENOBUFS before"
+        );
         for (words, source) in self.sources.iter().zip(sources) {
             let bits = match source {
                 IpAddr::V4(v4) => u128::from(u32::from(*v4)),
@@ -277,7 +294,9 @@ impl SocketPage {
             return Err(LayoutError::Version { found });
         }
         if region_bytes != PAGE_BYTES as u64 {
-            return Err(LayoutError::Size { len_bytes: region_bytes });
+            return Err(LayoutError::Size {
+                len_bytes: region_bytes,
+            });
         }
         Ok(())
     }
@@ -285,7 +304,11 @@ impl SocketPage {
     /// The doorbell's words.
     #[inline]
     pub const fn doorbell(&self) -> Doorbell<'_> {
-        Doorbell { token: &self.token, interest: &self.interest, extra: &self.extra }
+        Doorbell {
+            token: &self.token,
+            interest: &self.interest,
+            extra: &self.extra,
+        }
     }
 
     /// Whether an option is set.

@@ -86,7 +86,9 @@ fn run(options: Options) -> Result<()> {
         .context("the log filter is not understood (try --log info)")?;
     let groups = loaded.config.groups.len();
     let mut control = Control::start(loaded, path, arguments)?;
-    control.take_signals(&blocked).context("cannot take signals")?;
+    control
+        .take_signals(&blocked)
+        .context("cannot take signals")?;
     tracing::info!(socket = %control.socket_path().display(), groups, "ready");
     observe::tell_ready();
     if let Some(fd) = options.ready_fd {

@@ -9,7 +9,7 @@ use libexo::control::message::{DemoteReason, Query, Reply, Request};
 use libexo::ids::{GroupId, SessionId, SocketId};
 use libexo::shm::board::Counter;
 use libexo::shm::log::Origin;
-use libexo::shm::region::{Descriptor};
+use libexo::shm::region::Descriptor;
 use libexo::shm::socket_page::{MEMBERSHIPS_MAX, membership_state};
 use libexo::sync::Ordering;
 use mio::unix::SourceFd;
@@ -24,8 +24,6 @@ use crate::access::{self, Wish};
 use crate::config::GroupSettings;
 use crate::engine_thread::command::{Command, NewReader};
 use crate::mapped;
-
-
 
 impl Control {
     /// Handles one request. Returns whether the connection is still there.
@@ -51,13 +49,16 @@ impl Control {
     }
 
     fn reply(&mut self, token: usize, id: u32, outcome: Result<Reply, Errno>) -> bool {
-        let reply = outcome
-            .unwrap_or_else(|errno| Reply::Refused { errno: errno.raw_os_error() });
+        let reply = outcome.unwrap_or_else(|errno| Reply::Refused {
+            errno: errno.raw_os_error(),
+        });
         self.answer(token, reply, id, &[])
     }
 
     fn hello(&mut self, token: usize, id: u32) -> bool {
-        let Some(connection) = self.connections.get(&token) else { return false };
+        let Some(connection) = self.connections.get(&token) else {
+            return false;
+        };
         let identity = connection.identity.clone();
         // A process that says hello again has lost its channel or executed another program; its
         // earlier session is over.
@@ -86,7 +87,9 @@ impl Control {
             self.end_session(earlier);
         }
         let pid = Pid::from_raw(identity.pid);
-        let pidfd = pid.ok_or(Errno::SRCH).and_then(|pid| pidfd_open(pid, PidfdFlags::NONBLOCK));
+        let pidfd = pid
+            .ok_or(Errno::SRCH)
+            .and_then(|pid| pidfd_open(pid, PidfdFlags::NONBLOCK));
         let lane = mapped::lane(self.config.monitor.lane_bytes);
         let (pidfd, lane) = match (pidfd, lane) {
             (Ok(pidfd), Ok(lane)) => (Descriptor::from_owned(pidfd), lane),
@@ -108,7 +111,12 @@ impl Control {
         self.next_session += 1;
         self.sources.insert(death, Source::Process(session));
         self.board.count(Counter::SessionsAttached, 1);
-        tracing::debug!(pid = identity.pid, comm = identity.comm, session = session.0, "attached");
+        tracing::debug!(
+            pid = identity.pid,
+            comm = identity.comm,
+            session = session.0,
+            "attached"
+        );
         let tables = sweep::open_tables(identity.pid);
         self.sessions.insert(
             session,
@@ -125,8 +133,14 @@ impl Control {
         if let Some(connection) = self.connections.get_mut(&token) {
             connection.session = Some(session);
         }
-        self.engine.send(Command::AddLane { session, header: lane.header, area: lane.area });
-        let Some(channel) = self.channel(token) else { return false };
+        self.engine.send(Command::AddLane {
+            session,
+            header: lane.header,
+            area: lane.area,
+        });
+        let Some(channel) = self.channel(token) else {
+            return false;
+        };
         let sent = {
             use rustix::fd::AsFd;
             let descriptors = [self.board_fd.as_fd(), lane.fd.as_fd()];
@@ -148,7 +162,13 @@ impl Control {
         descriptors: Descriptors,
     ) -> bool {
         let outcome = match request {
-            Request::OpenSocket { cookie, inode, inet6, relay, bound } => {
+            Request::OpenSocket {
+                cookie,
+                inode,
+                inet6,
+                relay,
+                bound,
+            } => {
                 let [bell, holder, ..] = descriptors;
                 let opened =
                     self.open_socket(session, cookie, inode, inet6, relay, bound, bell, holder);
@@ -163,7 +183,11 @@ impl Control {
                     Err(errno) => self.reply(token, id, Err(errno)),
                 };
             }
-            Request::Join { socket, group, interface } => {
+            Request::Join {
+                socket,
+                group,
+                interface,
+            } => {
                 return match self.join(session, socket, group, interface) {
                     Ok((slot, group)) => {
                         self.answer_with_log(token, id, Reply::Joined { slot, group }, group)
@@ -178,9 +202,24 @@ impl Control {
                 };
             }
             Request::Leave { socket, slot } => self.leave(session, socket, slot),
-            Request::Grant { group, source, ttl, tos, no_loop } => {
+            Request::Grant {
+                group,
+                source,
+                ttl,
+                tos,
+                no_loop,
+            } => {
                 let no_loop = no_loop.then_some(session);
-                self.grant(session, group, Origin { source, ttl, tos, no_loop })
+                self.grant(
+                    session,
+                    group,
+                    Origin {
+                        source,
+                        ttl,
+                        tos,
+                        no_loop,
+                    },
+                )
             }
             Request::Sweep => {
                 self.sweep();
@@ -190,7 +229,9 @@ impl Control {
                 let [own, ..] = descriptors;
                 self.demote(session, socket, reason, own)
             }
-            Request::Holder { socket } => return self.answer_with_holder(token, id, session, socket),
+            Request::Holder { socket } => {
+                return self.answer_with_holder(token, id, session, socket);
+            }
             Request::Closed { socket } => self.closed(session, socket),
             Request::Ring { socket } => self.usable(session, socket).map(drop).map(|()| {
                 self.engine.ask(|done| Command::Ring { socket, done });
@@ -208,14 +249,18 @@ impl Control {
         let (Some(channel), Some(state)) = (self.channel(token), self.sockets.get(&socket)) else {
             return false;
         };
-        let sent =
-            channel.send(Reply::Socket { socket }.emit(id).as_bytes(), &[state.page_fd.as_fd()]);
+        let sent = channel.send(
+            Reply::Socket { socket }.emit(id).as_bytes(),
+            &[state.page_fd.as_fd()],
+        );
         self.after_send(token, sent)
     }
 
     fn answer_with_log(&mut self, token: usize, id: u32, reply: Reply, group: GroupId) -> bool {
         use rustix::fd::AsFd;
-        let Some(channel) = self.channel(token) else { return false };
+        let Some(channel) = self.channel(token) else {
+            return false;
+        };
         let sent = channel.send(reply.emit(id).as_bytes(), &[self.group(group).log.as_fd()]);
         self.after_send(token, sent)
     }
@@ -300,13 +345,20 @@ impl Control {
         if !is_datagram(&bell) || !holder.iter().all(is_datagram) {
             return Err(Errno::INVAL);
         }
-        let of_session = self.sockets.values().filter(|s| s.session == session).count();
+        let of_session = self
+            .sockets
+            .values()
+            .filter(|s| s.session == session)
+            .count();
         if of_session >= SOCKETS_MAX {
             return Err(Errno::NOBUFS);
         }
         // The same socket twice: its first life in the monitor is over.
-        let earlier =
-            self.sockets.values().find(|s| s.cookie == cookie && s.inode == inode).map(|s| s.id);
+        let earlier = self
+            .sockets
+            .values()
+            .find(|s| s.cookie == cookie && s.inode == inode)
+            .map(|s| s.id);
         if let Some(earlier) = earlier {
             self.usable(session, earlier)?;
             self.drop_socket(earlier);
@@ -319,7 +371,11 @@ impl Control {
             let token = self.take_token();
             self.poll
                 .registry()
-                .register(&mut SourceFd(&holder.raw()), Token(token), Interest::READABLE)
+                .register(
+                    &mut SourceFd(&holder.raw()),
+                    Token(token),
+                    Interest::READABLE,
+                )
                 .map_err(|_| Errno::NOMEM)?;
             self.sources.insert(token, Source::Relay(id));
             relay_token = Some(token);
@@ -351,8 +407,11 @@ impl Control {
     /// descriptors says so.
     fn adopt(&mut self, session: SessionId, cookie: u64) -> Result<SocketId, Errno> {
         let pid = self.sessions.get(&session).ok_or(Errno::SRCH)?.identity.pid;
-        let socket =
-            self.sockets.values_mut().find(|s| s.cookie == cookie).ok_or(Errno::NOENT)?;
+        let socket = self
+            .sockets
+            .values_mut()
+            .find(|s| s.cookie == cookie)
+            .ok_or(Errno::NOENT)?;
         if socket.session != session {
             if !has_socket(pid, socket.inode) {
                 return Err(Errno::NOENT);
@@ -371,14 +430,20 @@ impl Control {
         let group = self.group_at(group).ok_or(Errno::NOENT)?;
         let (id, name) = (group.id, group.settings.name.clone());
         let identity = &self.sessions.get(&session).ok_or(Errno::SRCH)?.identity;
-        let Err(refusal) = access::check(&group.settings, wish, identity) else { return Ok(id) };
+        let Err(refusal) = access::check(&group.settings, wish, identity) else {
+            return Ok(id);
+        };
         let why = refusal.to_string();
         self.board.count(Counter::Refused, 1);
         tracing::warn!(pid = identity.pid, why, "refused by policy");
         if let Some(session) = self.sessions.get_mut(&session)
             && session.refusals.len() < REFUSALS_MAX
         {
-            session.refusals.push(RefusalNote { group: name, wish: wish.name(), why });
+            session.refusals.push(RefusalNote {
+                group: name,
+                wish: wish.name(),
+                why,
+            });
         }
         Err(Errno::ACCESS)
     }
@@ -421,7 +486,11 @@ impl Control {
             own: state.own.clone(),
         };
         self.engine
-            .ask(|done| Command::Join { group: id, reader, done })
+            .ask(|done| Command::Join {
+                group: id,
+                reader,
+                done,
+            })
             .ok_or(Errno::NETDOWN)?;
         Ok((u32::try_from(slot).map_err(|_| Errno::NOBUFS)?, id))
     }
@@ -433,20 +502,29 @@ impl Control {
         group: GroupId,
     ) -> Result<(), Errno> {
         let state = self.usable(session, socket)?;
-        if state.memberships.contains(&Some(group)) { Ok(()) } else { Err(Errno::NOENT) }
+        if state.memberships.contains(&Some(group)) {
+            Ok(())
+        } else {
+            Err(Errno::NOENT)
+        }
     }
 
-    fn leave(
-        &mut self,
-        session: SessionId,
-        socket: SocketId,
-        slot: u32,
-    ) -> Result<Reply, Errno> {
+    fn leave(&mut self, session: SessionId, socket: SocketId, slot: u32) -> Result<Reply, Errno> {
         let slot = slot as usize;
         let state = self.usable(session, socket)?;
-        let group = state.memberships.get(slot).copied().flatten().ok_or(Errno::ADDRNOTAVAIL)?;
+        let group = state
+            .memberships
+            .get(slot)
+            .copied()
+            .flatten()
+            .ok_or(Errno::ADDRNOTAVAIL)?;
         self.engine
-            .ask(|done| Command::Leave { group, socket, slot, done })
+            .ask(|done| Command::Leave {
+                group,
+                socket,
+                slot,
+                done,
+            })
             .ok_or(Errno::NETDOWN)?;
         Ok(Reply::Done)
     }
@@ -460,7 +538,12 @@ impl Control {
         let group = self.allowed(session, group, Wish::Send)?;
         let grant = self
             .engine
-            .ask(|done| Command::Grant { session, group, origin, done })
+            .ask(|done| Command::Grant {
+                session,
+                group,
+                origin,
+                done,
+            })
             .flatten()
             .ok_or(Errno::NOBUFS)?;
         if let Some(session) = self.sessions.get_mut(&session) {
@@ -484,7 +567,13 @@ impl Control {
         state.demoted = Some(reason);
         state.own = Some(Arc::clone(&own));
         let (cookie, rule) = (state.cookie, state.rule.clone());
-        tracing::info!(socket = socket.0, cookie, rule, reason = reason.name(), "kernel delivery");
+        tracing::info!(
+            socket = socket.0,
+            cookie,
+            rule,
+            reason = reason.name(),
+            "kernel delivery"
+        );
         self.engine
             .ask(|done| Command::Deliver { socket, own, done })
             .ok_or(Errno::NETDOWN)?;
@@ -492,7 +581,9 @@ impl Control {
     }
 
     fn wait_room(&mut self, token: usize, session: SessionId) -> bool {
-        let Some(connection) = self.connections.get(&token) else { return false };
+        let Some(connection) = self.connections.get(&token) else {
+            return false;
+        };
         let is_own = self
             .sessions
             .get(&session)
@@ -509,19 +600,22 @@ impl Control {
     }
 
     fn ask(&mut self, token: usize, query: Query, id: u32) -> bool {
-        let Some(connection) = self.connections.get(&token) else { return false };
+        let Some(connection) = self.connections.get(&token) else {
+            return false;
+        };
         let uid = connection.identity.uid;
         let own = rustix::process::geteuid().as_raw();
         let is_operator = uid == 0 || uid == own;
         let answer = match query {
             Query::Status => Ok(self.status().to_string()),
-            _ if !is_operator => {
-                Err(format!("uid {uid} is neither root nor uid {own}, who runs the monitor"))
-            }
+            _ if !is_operator => Err(format!(
+                "uid {uid} is neither root nor uid {own}, who runs the monitor"
+            )),
             Query::AddGroup { address } => GroupSettings::for_address(address)
                 .map_err(|error| error.to_string())
                 .and_then(|settings| {
-                    self.add_group(settings).map_err(|errno| errno.to_string())?;
+                    self.add_group(settings)
+                        .map_err(|errno| errno.to_string())?;
                     if !self.arguments.groups.contains(&address) {
                         self.arguments.groups.push(address);
                     }
@@ -540,9 +634,14 @@ impl Control {
     fn answer_document(&mut self, token: usize, id: u32, text: &str) -> bool {
         let outcome = document(text);
         match outcome {
-            Ok(fd) => {
-                self.answer(token, Reply::Document { len: text.len() as u64 }, id, &[&fd])
-            }
+            Ok(fd) => self.answer(
+                token,
+                Reply::Document {
+                    len: text.len() as u64,
+                },
+                id,
+                &[&fd],
+            ),
             Err(errno) => self.reply(token, id, Err(errno)),
         }
     }
@@ -560,7 +659,9 @@ fn document(text: &str) -> Result<Descriptor, Errno> {
 /// Whether process `pid` has a descriptor of the socket with `inode`.
 fn has_socket(pid: i32, inode: u64) -> bool {
     let wanted = format!("socket:[{inode}]");
-    let Ok(fds) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+    let Ok(fds) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {
+        return false;
+    };
     fds.filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok())
         .any(|target| target.as_os_str() == wanted.as_str())
 }

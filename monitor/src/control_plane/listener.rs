@@ -47,7 +47,10 @@ pub(super) struct Listener {
 
 impl Listener {
     pub(super) fn bind(path: &Path) -> Result<Self, ListenError> {
-        let failed = |source: std::io::Error| ListenError::System { path: path.into(), source };
+        let failed = |source: std::io::Error| ListenError::System {
+            path: path.into(),
+            source,
+        };
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(failed)?;
         }
@@ -63,9 +66,14 @@ impl Listener {
         if let Err(errno) =
             rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
         {
-            let pid = std::io::read_to_string(&lock).ok().and_then(|t| t.trim().parse().ok());
+            let pid = std::io::read_to_string(&lock)
+                .ok()
+                .and_then(|t| t.trim().parse().ok());
             return Err(match pid {
-                Some(pid) => ListenError::Taken { pid, path: path.into() },
+                Some(pid) => ListenError::Taken {
+                    pid,
+                    path: path.into(),
+                },
                 None => failed(errno.into()),
             });
         }
@@ -74,14 +82,20 @@ impl Listener {
             .map_err(failed)?;
         // Whose lock it was is dead; so is the socket it left.
         match std::fs::remove_file(path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(failed(error));
+            }
             _ => {}
         }
         let socket = listen(path).map_err(|errno| failed(errno.into()))?;
         // Who may do what is decided for each request by who the kernel says they are; a private
         // monitor is protected by its folder.
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666)).map_err(failed)?;
-        Ok(Self { socket, path: path.into(), _lock: lock })
+        Ok(Self {
+            socket,
+            path: path.into(),
+            _lock: lock,
+        })
     }
 
     pub(super) const fn raw(&self) -> RawFd {

@@ -126,7 +126,8 @@ impl Control {
         let poll = Poll::new().map_err(system("the event loop"))?;
         let listener = Listener::bind(&config.monitor.socket)?;
         let register = |fd: RawFd, token| {
-            poll.registry().register(&mut SourceFd(&fd), token, Interest::READABLE)
+            poll.registry()
+                .register(&mut SourceFd(&fd), token, Interest::READABLE)
         };
         register(listener.raw(), LISTENER).map_err(system("the control socket"))?;
         let (board_fd, board) =
@@ -182,7 +183,8 @@ impl Control {
     ///
     /// What `signalfd` says.
     pub fn take_signals(&mut self, blocked: &SigSet) -> std::io::Result<()> {
-        let signals = SignalFd::with_flags(blocked, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+        let signals =
+            SignalFd::with_flags(blocked, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
         self.poll.registry().register(
             &mut SourceFd(&signals.as_raw_fd()),
             SIGNALS,
@@ -212,9 +214,8 @@ impl Control {
             }
             let tokens: Vec<Token> = events.iter().map(mio::event::Event::token).collect();
             // Deaths first: what the dead left behind must be gone before a living one asks.
-            let is_death = |token: &Token| {
-                matches!(self.sources.get(&token.0), Some(Source::Process(_)))
-            };
+            let is_death =
+                |token: &Token| matches!(self.sources.get(&token.0), Some(Source::Process(_)));
             let (deaths, others): (Vec<_>, Vec<_>) = tokens.into_iter().partition(is_death);
             for token in deaths.into_iter().chain(others) {
                 self.on_event(token);
@@ -261,7 +262,9 @@ impl Control {
     }
 
     fn on_signals(&mut self) {
-        let Some(signals) = &mut self.signals else { return };
+        let Some(signals) = &mut self.signals else {
+            return;
+        };
         let mut asked = Vec::new();
         while let Ok(Some(signal)) = signals.read_signal() {
             asked.push(i32::try_from(signal.ssi_signo).unwrap_or(0));
@@ -285,17 +288,23 @@ impl Control {
             }
             let token = self.take_token();
             let fd = channel.descriptor().raw();
-            let registered = self.poll.registry().register(
-                &mut SourceFd(&fd),
-                Token(token),
-                Interest::READABLE,
-            );
+            let registered =
+                self.poll
+                    .registry()
+                    .register(&mut SourceFd(&fd), Token(token), Interest::READABLE);
             if let Err(error) = registered {
                 tracing::warn!(pid = identity.pid, %error, "cannot watch a connection: refused");
                 continue;
             }
             self.sources.insert(token, Source::Connection);
-            self.connections.insert(token, Connection { channel, identity, session: None });
+            self.connections.insert(
+                token,
+                Connection {
+                    channel,
+                    identity,
+                    session: None,
+                },
+            );
         }
     }
 
@@ -308,7 +317,9 @@ impl Control {
         // Bounded, so that one that never stops talking does not keep the others waiting; mio's
         // edge-triggered event does not come again, so what is left is asked for by hand.
         for _ in 0..64 {
-            let Some(connection) = self.connections.get(&token) else { return };
+            let Some(connection) = self.connections.get(&token) else {
+                return;
+            };
             let mut bytes = [0; PACKET_MAX];
             let mut descriptors = Descriptors::default();
             match connection.channel.receive(&mut bytes, &mut descriptors) {
@@ -325,13 +336,14 @@ impl Control {
                 },
             }
         }
-        let Some(connection) = self.connections.get(&token) else { return };
+        let Some(connection) = self.connections.get(&token) else {
+            return;
+        };
         let fd = connection.channel.descriptor().raw();
-        let again = self.poll.registry().reregister(
-            &mut SourceFd(&fd),
-            Token(token),
-            Interest::READABLE,
-        );
+        let again =
+            self.poll
+                .registry()
+                .reregister(&mut SourceFd(&fd), Token(token), Interest::READABLE);
         if again.is_err() {
             self.close(token);
         }
@@ -339,9 +351,15 @@ impl Control {
 
     /// A peer said what no correct one says: its session ends, logged once.
     fn misbehaves(&mut self, token: usize, why: &str) {
-        let Some(connection) = self.connections.get(&token) else { return };
+        let Some(connection) = self.connections.get(&token) else {
+            return;
+        };
         let (pid, session) = (connection.identity.pid, connection.session);
-        tracing::warn!(pid, why, "control message not understood: connection closed");
+        tracing::warn!(
+            pid,
+            why,
+            "control message not understood: connection closed"
+        );
         self.board.count(Counter::BadRequests, 1);
         self.close(token);
         if let Some(session) = session {
@@ -361,9 +379,16 @@ impl Control {
 
     fn answer(&mut self, token: usize, reply: Reply, id: u32, descriptors: &[&Descriptor]) -> bool {
         use rustix::fd::AsFd;
-        let Some(connection) = self.connections.get(&token) else { return false };
-        let borrowed: Vec<_> = descriptors.iter().map(|descriptor| descriptor.as_fd()).collect();
-        let sent = connection.channel.send(reply.emit(id).as_bytes(), &borrowed);
+        let Some(connection) = self.connections.get(&token) else {
+            return false;
+        };
+        let borrowed: Vec<_> = descriptors
+            .iter()
+            .map(|descriptor| descriptor.as_fd())
+            .collect();
+        let sent = connection
+            .channel
+            .send(reply.emit(id).as_bytes(), &borrowed);
         if let Err(errno) = sent {
             let pid = connection.identity.pid;
             tracing::debug!(pid, %errno, "an answer could not be sent: connection closed");
@@ -380,13 +405,22 @@ impl Control {
     /// Ends a session: its lane is drained to its end and closed, its sockets go when nobody else
     /// has them.
     fn end_session(&mut self, session: SessionId) {
-        let Some(session) = self.sessions.remove(&session) else { return };
-        tracing::debug!(pid = session.identity.pid, session = session.id.0, "session ended");
+        let Some(session) = self.sessions.remove(&session) else {
+            return;
+        };
+        tracing::debug!(
+            pid = session.identity.pid,
+            session = session.id.0,
+            "session ended"
+        );
         self.sources.remove(&session.token);
         let fd = session.pidfd.raw();
         // Closing the pidfd right after deregisters it in any case.
         let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
-        self.engine.ask(|done| Command::EndLane { session: session.id, done });
+        self.engine.ask(|done| Command::EndLane {
+            session: session.id,
+            done,
+        });
         let mut tables = session.tables;
         self.sweep_with(&mut tables);
         let tokens: Vec<usize> = self
@@ -411,23 +445,46 @@ impl Control {
                 }
                 Notice::CursorCorrupt { socket, why } => {
                     let session = self.sockets.get(&socket).map(|s| s.session);
-                    let pid = session.and_then(|s| self.sessions.get(&s)).map_or(0, |s| s.identity.pid);
-                    tracing::warn!(pid, socket = socket.0, why, "socket page is corrupt: socket ended");
+                    let pid = session
+                        .and_then(|s| self.sessions.get(&s))
+                        .map_or(0, |s| s.identity.pid);
+                    tracing::warn!(
+                        pid,
+                        socket = socket.0,
+                        why,
+                        "socket page is corrupt: socket ended"
+                    );
                     self.board.count(Counter::SessionsExpelled, 1);
                     self.drop_socket(socket);
                 }
                 Notice::SocketGone { socket } => self.drop_socket(socket),
                 Notice::Starving { group } => {
-                    tracing::debug!(group = self.group_name(group), "senders wait for a slow reader");
+                    tracing::debug!(
+                        group = self.group_name(group),
+                        "senders wait for a slow reader"
+                    );
                     self.sweep();
                 }
-                Notice::Gapped { group, socket, datagrams } => {
+                Notice::Gapped {
+                    group,
+                    socket,
+                    datagrams,
+                } => {
                     let group = self.group_name(group);
-                    tracing::warn!(group, socket = socket.0, datagrams, "slow reader lost datagrams (policy gap)");
+                    tracing::warn!(
+                        group,
+                        socket = socket.0,
+                        datagrams,
+                        "slow reader lost datagrams (policy gap)"
+                    );
                 }
                 Notice::Expelled { group, socket } => {
                     let group = self.group_name(group);
-                    tracing::warn!(group, socket = socket.0, "slow reader expelled (policy expel)");
+                    tracing::warn!(
+                        group,
+                        socket = socket.0,
+                        "slow reader expelled (policy expel)"
+                    );
                 }
             }
         }
@@ -490,7 +547,11 @@ impl Control {
 
     /// Adds a group and shows it on the board.
     fn add_group(&mut self, settings: GroupSettings) -> Result<GroupId, Errno> {
-        if let Some(group) = self.groups.iter().find(|g| g.settings.address == settings.address) {
+        if let Some(group) = self
+            .groups
+            .iter()
+            .find(|g| g.settings.address == settings.address)
+        {
             return Ok(group.id);
         }
         if self.groups.len() >= libexo::shm::board::MARKS_MAX {
@@ -499,9 +560,18 @@ impl Control {
         let id = GroupId(u32::try_from(self.groups.len() + 1).map_err(|_| Errno::NOSPC)?);
         let made = mapped::log(settings.log_bytes)?;
         let slow = settings.slow_member.clone();
-        self.engine.send(Command::AddGroup { id, header: made.header, area: made.area, slow });
+        self.engine.send(Command::AddGroup {
+            id,
+            header: made.header,
+            area: made.area,
+            slow,
+        });
         tracing::info!(group = settings.name, address = %settings.address, "group marked");
-        self.groups.push(Group { id, settings, log: made.fd });
+        self.groups.push(Group {
+            id,
+            settings,
+            log: made.fd,
+        });
         self.show_marks();
         Ok(id)
     }
@@ -530,7 +600,10 @@ impl Control {
                 errors.to_string()
             })?;
         for settings in &loaded.config.groups {
-            let known = self.groups.iter_mut().find(|g| g.settings.address == settings.address);
+            let known = self
+                .groups
+                .iter_mut()
+                .find(|g| g.settings.address == settings.address);
             if let Some(group) = known {
                 if group.settings.log_bytes != settings.log_bytes {
                     tracing::warn!(
@@ -553,7 +626,12 @@ impl Control {
         }
         for group in &self.groups {
             let address = group.settings.address;
-            if !loaded.config.groups.iter().any(|settings| settings.address == address) {
+            if !loaded
+                .config
+                .groups
+                .iter()
+                .any(|settings| settings.address == address)
+            {
                 tracing::warn!(%address, "a group that is gone from the configuration stays until the monitor is restarted");
             }
         }
@@ -582,6 +660,8 @@ impl Control {
     }
 
     fn channel(&self, token: usize) -> Option<&Channel> {
-        self.connections.get(&token).map(|connection| &connection.channel)
+        self.connections
+            .get(&token)
+            .map(|connection| &connection.channel)
     }
 }

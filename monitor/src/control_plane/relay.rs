@@ -18,15 +18,16 @@ const RELAY_MAX: usize = 64;
 
 impl Control {
     pub(super) fn relay(&self, id: SocketId) {
-        let Some(socket) = self.sockets.get(&id) else { return };
-        let (Some(holder), Some(token)) = (&socket.holder, socket.relay_token) else { return };
+        let Some(socket) = self.sockets.get(&id) else {
+            return;
+        };
+        let (Some(holder), Some(token)) = (&socket.holder, socket.relay_token) else {
+            return;
+        };
         let mut bytes = vec![0; MAIL_HEADER_BYTES + 65_536];
         for _ in 0..RELAY_MAX {
-            let received = rustix::net::recvfrom(
-                holder,
-                &mut bytes[MAIL_HEADER_BYTES..],
-                RecvFlags::DONTWAIT,
-            );
+            let received =
+                rustix::net::recvfrom(holder, &mut bytes[MAIL_HEADER_BYTES..], RecvFlags::DONTWAIT);
             let (len, source) = match received {
                 Ok((len, _, source)) => (len, source),
                 Err(Errno::AGAIN) => return,

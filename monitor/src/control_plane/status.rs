@@ -12,9 +12,15 @@ use libexo::sync::Ordering;
 impl Control {
     /// The status document, schema `exo.status/1`.
     pub(super) fn status(&self) -> Value {
-        let usage = self.engine.ask(|done| Command::Usage { done }).unwrap_or_default();
-        let counters: serde_json::Map<_, _> =
-            self.board.counters().map(|(name, value)| (name.to_owned(), json!(value))).collect();
+        let usage = self
+            .engine
+            .ask(|done| Command::Usage { done })
+            .unwrap_or_default();
+        let counters: serde_json::Map<_, _> = self
+            .board
+            .counters()
+            .map(|(name, value)| (name.to_owned(), json!(value)))
+            .collect();
         json!({
             "schema": "exo.status/1",
             "monitor": {
@@ -62,7 +68,11 @@ impl Control {
             .zip(&usage.groups)
             .map(|(group, used)| {
                 let grants = |id| {
-                    self.sessions.values().flat_map(|s| &s.grants).filter(|g| g.0 == id).count()
+                    self.sessions
+                        .values()
+                        .flat_map(|s| &s.grants)
+                        .filter(|g| g.0 == id)
+                        .count()
                 };
                 json!({
                     "id": group.id.0,
@@ -126,9 +136,6 @@ impl Control {
     }
 }
 
-fn lane(
-    usage: &Usage,
-    session: SessionId,
-) -> Option<&crate::engine_thread::command::LaneUsage> {
+fn lane(usage: &Usage, session: SessionId) -> Option<&crate::engine_thread::command::LaneUsage> {
     usage.lanes.iter().find(|lane| lane.session == session)
 }

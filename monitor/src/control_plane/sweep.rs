@@ -38,7 +38,9 @@ fn inode_of_line(line: &str) -> Option<u64> {
 pub(super) fn is_held_elsewhere(inode: u64) -> bool {
     let wanted = format!("socket:[{inode}]");
     let me = std::process::id();
-    let Ok(processes) = std::fs::read_dir("/proc") else { return true };
+    let Ok(processes) = std::fs::read_dir("/proc") else {
+        return true;
+    };
     processes
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
         .filter(|pid| *pid != me)
@@ -65,7 +67,9 @@ mod tests {
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let pid = i32::try_from(std::process::id()).unwrap();
         let link = std::os::fd::AsRawFd::as_raw_fd(&socket);
-        let inode = std::fs::metadata(format!("/proc/self/fd/{link}")).unwrap().ino();
+        let inode = std::fs::metadata(format!("/proc/self/fd/{link}"))
+            .unwrap()
+            .ino();
         let mut tables = open_tables(pid);
         let mut inodes = HashSet::new();
         assert!(read_inodes(&mut tables[0], &mut inodes));

@@ -24,21 +24,64 @@ const QUEUE_MAX: usize = 4096;
 /// What the control thread wants done. `done` is answered when it is.
 #[derive(Debug)]
 pub(crate) enum Command {
-    AddGroup { id: GroupId, header: Mapped<LogHeader>, area: Area, slow: SlowMember },
-    SetSlow { id: GroupId, slow: SlowMember },
-    AddLane { session: SessionId, header: Mapped<LaneHeader>, area: Area },
+    AddGroup {
+        id: GroupId,
+        header: Mapped<LogHeader>,
+        area: Area,
+        slow: SlowMember,
+    },
+    SetSlow {
+        id: GroupId,
+        slow: SlowMember,
+    },
+    AddLane {
+        session: SessionId,
+        header: Mapped<LaneHeader>,
+        area: Area,
+    },
     /// Drains what was published and forgets the lane.
-    EndLane { session: SessionId, done: SyncSender<()> },
-    Grant { session: SessionId, group: GroupId, origin: Origin, done: SyncSender<Option<GrantId>> },
-    Join { group: GroupId, reader: NewReader, done: SyncSender<()> },
-    Leave { group: GroupId, socket: SocketId, slot: usize, done: SyncSender<()> },
+    EndLane {
+        session: SessionId,
+        done: SyncSender<()>,
+    },
+    Grant {
+        session: SessionId,
+        group: GroupId,
+        origin: Origin,
+        done: SyncSender<Option<GrantId>>,
+    },
+    Join {
+        group: GroupId,
+        reader: NewReader,
+        done: SyncSender<()>,
+    },
+    Leave {
+        group: GroupId,
+        socket: SocketId,
+        slot: usize,
+        done: SyncSender<()>,
+    },
     /// The socket is gone: nobody waits for its cursors any more.
-    Forget { socket: SocketId },
+    Forget {
+        socket: SocketId,
+    },
     /// Puts a doorbell right after it became looked at from outside.
-    Ring { socket: SocketId, done: SyncSender<()> },
-    WaitRoom { session: SessionId, answer: Descriptor },
-    Deliver { socket: SocketId, own: Arc<Descriptor>, done: SyncSender<()> },
-    Usage { done: SyncSender<Usage> },
+    Ring {
+        socket: SocketId,
+        done: SyncSender<()>,
+    },
+    WaitRoom {
+        session: SessionId,
+        answer: Descriptor,
+    },
+    Deliver {
+        socket: SocketId,
+        own: Arc<Descriptor>,
+        done: SyncSender<()>,
+    },
+    Usage {
+        done: SyncSender<Usage>,
+    },
     Stop,
 }
 
@@ -68,7 +111,11 @@ pub(crate) enum Notice {
     /// Senders of the group wait for a reader: look whether it still exists.
     Starving { group: GroupId },
     /// Policy took datagrams away from a reader.
-    Gapped { group: GroupId, socket: SocketId, datagrams: u64 },
+    Gapped {
+        group: GroupId,
+        socket: SocketId,
+        datagrams: u64,
+    },
     /// Policy ended a membership.
     Expelled { group: GroupId, socket: SocketId },
 }
@@ -149,7 +196,12 @@ impl EngineHandle {
 
     fn wake(&self) {
         libexo::sync::fence(libexo::sync::Ordering::SeqCst); // pairs with the one in `sleep`
-        if self.board.engine_asleep.load(libexo::sync::Ordering::SeqCst) != 0 {
+        if self
+            .board
+            .engine_asleep
+            .load(libexo::sync::Ordering::SeqCst)
+            != 0
+        {
             // The engine thread also wakes by itself, a little later.
             let _ = futex::wake(&self.board.engine_asleep, futex::Flags::empty(), 1);
         }

@@ -7,11 +7,11 @@ use libexo::client::pair::TOKEN_BYTE;
 use libexo::client::socket::is_wanted_from;
 use libexo::engine::Delivery;
 use libexo::ids::{GroupId, Seq, SocketId};
+use libexo::shm::align_record;
 use libexo::shm::board::{Board, Counter};
 use libexo::shm::log::{LogHeader, LogWriter, Origin, raise_floor};
 use libexo::shm::region::Descriptor;
 use libexo::shm::socket_page::{EACH_EDGE, FILTERED, delivery, membership_state};
-use libexo::shm::align_record;
 use libexo::sync::Ordering;
 use libexo::time::{Time, Timestamp};
 use rustix::io::Errno;
@@ -62,8 +62,7 @@ impl Reader {
             board.count(Counter::Rings, 1);
             let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
             // A full queue has bytes enough; any other error is the socket owner's loss.
-            if rustix::net::send(&*self.new.bell, &[TOKEN_BYTE], flags) == Err(Errno::CONNREFUSED)
-            {
+            if rustix::net::send(&*self.new.bell, &[TOKEN_BYTE], flags) == Err(Errno::CONNREFUSED) {
                 return Err(Errno::CONNREFUSED);
             }
         }
@@ -127,7 +126,11 @@ impl Groups {
         writer: LogWriter<Mapped<LogHeader>>,
         slow: SlowMember,
     ) {
-        assert_eq!(index_of(id), self.groups.len(), "the control thread numbers groups from 1");
+        assert_eq!(
+            index_of(id),
+            self.groups.len(),
+            "the control thread numbers groups from 1"
+        );
         self.groups.push(Group {
             id,
             writer,
@@ -182,7 +185,9 @@ impl Groups {
     pub(super) fn append(&mut self, delivery: &Delivery<'_>, origin: &Origin) {
         let index = index_of(delivery.group);
         let group = &mut self.groups[index];
-        group.writer.append(delivery.seq, self.time, origin, delivery.bytes);
+        group
+            .writer
+            .append(delivery.seq, self.time, origin, delivery.bytes);
         group.reserved = group.reserved.saturating_sub(room(delivery.bytes.len()));
         assert!(
             group.writer.tail() - group.slowest <= group.writer.capacity_bytes(),
@@ -219,17 +224,30 @@ impl Groups {
     pub(super) fn join(&mut self, id: GroupId, reader: NewReader) {
         let group = &mut self.groups[index_of(id)];
         let position = group.writer.tail();
-        assert_eq!(position, group.writer.published(), "joins come between batches");
+        assert_eq!(
+            position,
+            group.writer.published(),
+            "joins come between batches"
+        );
         if group.readers.is_empty() {
             group.slowest = position;
         }
         let membership = &reader.page.memberships[reader.slot];
-        membership.activate(id.0, reader.address, group.writer.capacity_bytes(), position);
+        membership.activate(
+            id.0,
+            reader.address,
+            group.writer.capacity_bytes(),
+            position,
+        );
         reader.page.slots.fetch_max(
             u32::try_from(reader.slot + 1).expect("a small index"),
             Ordering::Release, // pairs with `SocketPage::slots`
         );
-        group.readers.push(Reader { new: reader, seen: position, rung: position });
+        group.readers.push(Reader {
+            new: reader,
+            seen: position,
+            rung: position,
+        });
     }
 
     pub(super) fn leave(&mut self, id: GroupId, socket: SocketId, slot: usize) {
@@ -239,7 +257,9 @@ impl Groups {
             if reader.new.socket == socket && reader.new.slot == slot {
                 let membership = &reader.new.page.memberships[slot];
                 membership.cursor().end.store(tail, Ordering::Release);
-                membership.state.store(membership_state::LEFT, Ordering::Release);
+                membership
+                    .state
+                    .store(membership_state::LEFT, Ordering::Release);
             }
         }
         group.drop_finished();
@@ -271,7 +291,11 @@ impl Groups {
         for group in &mut self.groups {
             for reader in group.readers.iter_mut().filter(|r| r.new.socket == socket) {
                 reader.new.own = Some(Arc::clone(own));
-                reader.new.page.delivery.store(delivery::KERNEL, Ordering::Release);
+                reader
+                    .new
+                    .page
+                    .delivery
+                    .store(delivery::KERNEL, Ordering::Release);
             }
         }
     }
@@ -281,9 +305,13 @@ impl Groups {
     pub(super) fn deliver_into_sockets(&mut self) -> bool {
         let mut more = false;
         for group in &mut self.groups {
-            let Group { readers, writer, .. } = group;
+            let Group {
+                readers, writer, ..
+            } = group;
             for reader in readers.iter_mut() {
-                let Some(own) = reader.new.own.clone() else { continue };
+                let Some(own) = reader.new.own.clone() else {
+                    continue;
+                };
                 more |= deliver_into(reader, writer, &own, &self.board, &mut self.notices);
             }
         }
@@ -315,7 +343,9 @@ impl Groups {
 
     /// Whether somebody waits for room.
     pub(super) fn is_starving(&self) -> bool {
-        self.groups.iter().any(|group| group.starving_since.is_some())
+        self.groups
+            .iter()
+            .any(|group| group.starving_since.is_some())
     }
 
     pub(super) fn usage(&mut self) -> Vec<GroupUsage> {
@@ -337,7 +367,10 @@ impl Group {
             }
             Err(found) => {
                 let why = format!("cursor {found} is not between {} and {tail}", reader.seen);
-                notices.push(Notice::CursorCorrupt { socket: reader.new.socket, why });
+                notices.push(Notice::CursorCorrupt {
+                    socket: reader.new.socket,
+                    why,
+                });
                 false
             }
         });
@@ -353,7 +386,9 @@ impl Group {
             let is_over = membership.state.load(Ordering::Relaxed) == membership_state::LEFT
                 && cursor.next.load(Ordering::Acquire) >= cursor.end.load(Ordering::Relaxed);
             if is_over {
-                membership.state.store(membership_state::FREE, Ordering::Release);
+                membership
+                    .state
+                    .store(membership_state::FREE, Ordering::Release);
             }
             !is_over
         });
@@ -367,7 +402,9 @@ impl Group {
     fn gap_slow_readers(&mut self, board: &Board, notices: &mut Vec<Notice>) {
         let (tail, capacity) = (self.writer.tail(), self.writer.capacity_bytes());
         for reader in &mut self.readers {
-            let Ok(next) = reader.cursor(tail) else { continue };
+            let Ok(next) = reader.cursor(tail) else {
+                continue;
+            };
             if !Self::is_slow(next, tail, capacity) {
                 continue;
             }
@@ -397,18 +434,25 @@ impl Group {
         let id = self.id;
         let mut expelled = 0;
         self.readers.retain_mut(|reader| {
-            let Ok(next) = reader.cursor(tail) else { return true };
+            let Ok(next) = reader.cursor(tail) else {
+                return true;
+            };
             if !Self::is_slow(next, tail, capacity) {
                 return true;
             }
             let membership = &reader.new.page.memberships[reader.new.slot];
             raise_floor(membership.cursor().floor, u64::MAX);
             membership.cursor().end.store(0, Ordering::Release);
-            membership.state.store(membership_state::EXPELLED, Ordering::Release);
+            membership
+                .state
+                .store(membership_state::EXPELLED, Ordering::Release);
             // Wakes a sleeper so that it sees that it was expelled; it may be gone, too.
             let _ = reader.ring(1, board);
             expelled += 1;
-            notices.push(Notice::Expelled { group: id, socket: reader.new.socket });
+            notices.push(Notice::Expelled {
+                group: id,
+                socket: reader.new.socket,
+            });
             false
         });
         self.expelled += expelled;
@@ -419,7 +463,13 @@ impl Group {
     #[inline]
     fn ring(&mut self, board: &Board, notices: &mut Vec<Notice>) {
         let tail = self.writer.published();
-        let Self { readers, writer, batch, batch_is_mixed, .. } = self;
+        let Self {
+            readers,
+            writer,
+            batch,
+            batch_is_mixed,
+            ..
+        } = self;
         readers.retain_mut(|reader| {
             let page = &reader.new.page;
             let from = core::mem::replace(&mut reader.rung, tail);
@@ -432,7 +482,9 @@ impl Group {
             }
             let bytes = page.doorbell().bytes_to_ring(*batch, page.has(EACH_EDGE));
             if bytes > 0 && reader.ring(bytes, board) == Err(Errno::CONNREFUSED) {
-                notices.push(Notice::SocketGone { socket: reader.new.socket });
+                notices.push(Notice::SocketGone {
+                    socket: reader.new.socket,
+                });
             }
             true
         });
@@ -445,7 +497,10 @@ impl Group {
             .iter_mut()
             .map(|reader| {
                 let next = reader.cursor(tail).unwrap_or(reader.seen);
-                ReaderUsage { socket: reader.new.socket, lag_bytes: tail - next }
+                ReaderUsage {
+                    socket: reader.new.socket,
+                    lag_bytes: tail - next,
+                }
             })
             .collect();
         GroupUsage {
@@ -453,7 +508,11 @@ impl Group {
             seq: self.seq.0,
             messages: self.messages,
             log_bytes: self.writer.capacity_bytes(),
-            used_bytes: readers.iter().map(|reader| reader.lag_bytes).max().unwrap_or(0),
+            used_bytes: readers
+                .iter()
+                .map(|reader| reader.lag_bytes)
+                .max()
+                .unwrap_or(0),
             readers,
             gaps: self.gaps,
             expelled: self.expelled,
@@ -498,7 +557,9 @@ fn deliver_into(
     let tail = writer.published();
     let mut payload = Vec::new();
     for _ in 0..KERNEL_BATCH {
-        let Ok(next) = reader.cursor(tail) else { return false };
+        let Ok(next) = reader.cursor(tail) else {
+            return false;
+        };
         let membership = &reader.new.page.memberships[reader.new.slot];
         if next >= tail.min(membership.cursor().end.load(Ordering::Relaxed)) {
             return false;
@@ -516,7 +577,9 @@ fn deliver_into(
                 Ok(_) => board.count(Counter::KernelDelivered, 1),
                 Err(Errno::AGAIN | Errno::NOBUFS) => return true,
                 Err(_) => {
-                    notices.push(Notice::SocketGone { socket: reader.new.socket });
+                    notices.push(Notice::SocketGone {
+                        socket: reader.new.socket,
+                    });
                     return false;
                 }
             }
@@ -530,7 +593,13 @@ fn deliver_into(
 /// Whether one more datagram of `len` bytes fits into the socket's receive queue, as the kernel
 /// accounts for it: payload in whole pages beyond the first, and a buffer head.
 fn has_queue_room(own: &Descriptor, len: usize) -> bool {
-    let Some((allocated, limit)) = super::meminfo::receive_queue(own) else { return false };
-    let need = if len <= 512 { 1024 } else { len.next_multiple_of(4096) + 1024 };
+    let Some((allocated, limit)) = super::meminfo::receive_queue(own) else {
+        return false;
+    };
+    let need = if len <= 512 {
+        1024
+    } else {
+        len.next_multiple_of(4096) + 1024
+    };
     allocated == 0 || allocated + need <= limit
 }

@@ -41,7 +41,14 @@ pub(super) enum Drained {
 
 impl Lane {
     pub(super) fn new(session: SessionId, drain: SubmitDrain<Mapped<LaneHeader>>) -> Self {
-        Self { session, drain, grants: Vec::new(), waiters: Vec::new(), submitted: 0, closing: false }
+        Self {
+            session,
+            drain,
+            grants: Vec::new(),
+            waiters: Vec::new(),
+            submitted: 0,
+            closing: false,
+        }
     }
 
     pub(super) fn grant(&mut self, group: GroupId, origin: Origin) -> Option<GrantId> {
@@ -87,7 +94,11 @@ impl Lane {
                 break;
             }
             let origin = (index as u64) << 32 | grant as u64;
-            let submission = Submission { group: *group, origin, bytes: record.bytes };
+            let submission = Submission {
+                group: *group,
+                origin,
+                bytes: record.bytes,
+            };
             match engine.on_submit(now, submission) {
                 Admit::Taken(_) => {}
                 Admit::Busy => break,
@@ -117,7 +128,11 @@ impl Lane {
     /// Wakes the waiting senders once half of the lane is free.
     fn answer_waiters(&mut self) {
         let half = self.drain.capacity_bytes() / 2;
-        if self.drain.pending_bytes().is_ok_and(|pending| pending <= half) {
+        if self
+            .drain
+            .pending_bytes()
+            .is_ok_and(|pending| pending <= half)
+        {
             for waiter in self.waiters.drain(..) {
                 // A waiter that gave up has closed its end.
                 let _ = rustix::net::send(&waiter, &[1], SendFlags::NOSIGNAL | SendFlags::DONTWAIT);

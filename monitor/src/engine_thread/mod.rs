@@ -55,24 +55,29 @@ impl EngineThread {
         tell: impl Fn() + Send + 'static,
     ) -> std::io::Result<Self> {
         let (commands, notices) = (handle.commands(), Arc::clone(&handle.notices));
-        let thread = std::thread::Builder::new().name("exo-engine".to_owned()).spawn(move || {
-            let engine = Ring::alone(HostId(0), Params::default());
-            let groups = Groups::new(board.clone());
-            let mut state = State {
-                engine,
-                groups,
-                lanes: Vec::new(),
-                first_lane: 0,
-                board,
-                spin,
-                rest: Rest::default(),
-                commands,
-                notices,
-                tell,
-            };
-            state.run();
-        })?;
-        Ok(Self { thread: Some(thread), handle })
+        let thread = std::thread::Builder::new()
+            .name("exo-engine".to_owned())
+            .spawn(move || {
+                let engine = Ring::alone(HostId(0), Params::default());
+                let groups = Groups::new(board.clone());
+                let mut state = State {
+                    engine,
+                    groups,
+                    lanes: Vec::new(),
+                    first_lane: 0,
+                    board,
+                    spin,
+                    rest: Rest::default(),
+                    commands,
+                    notices,
+                    tell,
+                };
+                state.run();
+            })?;
+        Ok(Self {
+            thread: Some(thread),
+            handle,
+        })
     }
 
     /// Stops the thread after what was submitted has been delivered.
@@ -191,9 +196,10 @@ impl<Tell: Fn()> State<Tell> {
                     lane.end();
                     let session = lane.session;
                     corrupt = Some(session);
-                    self.groups
-                        .notices
-                        .push(Notice::LaneCorrupt { session, why: why.to_string() });
+                    self.groups.notices.push(Notice::LaneCorrupt {
+                        session,
+                        why: why.to_string(),
+                    });
                 }
             }
             if !timed && total > 0 {
@@ -247,27 +253,51 @@ impl<Tell: Fn()> State<Tell> {
     fn obey(&mut self) -> bool {
         while let Some(command) = self.commands.pop() {
             match command {
-                Command::AddGroup { id, header, area, slow } => {
+                Command::AddGroup {
+                    id,
+                    header,
+                    area,
+                    slow,
+                } => {
                     self.groups.add(id, LogWriter::new(header, area), slow);
                 }
                 Command::SetSlow { id, slow } => self.groups.set_slow(id, slow),
-                Command::AddLane { session, header, area } => {
-                    self.lanes.push(Lane::new(session, SubmitDrain::new(header, area)));
+                Command::AddLane {
+                    session,
+                    header,
+                    area,
+                } => {
+                    self.lanes
+                        .push(Lane::new(session, SubmitDrain::new(header, area)));
                 }
                 Command::EndLane { session, done } => {
                     self.end_lane(session);
                     answer(&done, ());
                 }
-                Command::Grant { session, group, origin, done } => {
+                Command::Grant {
+                    session,
+                    group,
+                    origin,
+                    done,
+                } => {
                     let lane = self.lanes.iter_mut().find(|lane| lane.session == session);
                     answer(&done, lane.and_then(|lane| lane.grant(group, origin)));
                 }
-                Command::Join { group, reader, done } => {
+                Command::Join {
+                    group,
+                    reader,
+                    done,
+                } => {
                     self.drain_all();
                     self.groups.join(group, reader);
                     answer(&done, ());
                 }
-                Command::Leave { group, socket, slot, done } => {
+                Command::Leave {
+                    group,
+                    socket,
+                    slot,
+                    done,
+                } => {
                     self.drain_all();
                     self.groups.leave(group, socket, slot);
                     answer(&done, ());
@@ -279,8 +309,7 @@ impl<Tell: Fn()> State<Tell> {
                 }
                 Command::WaitRoom { session, answer } => {
                     // Without the lane the connection closes, which wakes the sender, too.
-                    if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.session == session)
-                    {
+                    if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.session == session) {
                         lane.wait(answer);
                     }
                 }
@@ -343,7 +372,10 @@ impl<Tell: Fn()> State<Tell> {
                 used_bytes: lane.drain.pending_bytes().unwrap_or(0),
             })
             .collect();
-        Usage { groups: self.groups.usage(), lanes }
+        Usage {
+            groups: self.groups.usage(),
+            lanes,
+        }
     }
 
     fn pass_on_notices(&mut self) {
@@ -366,7 +398,9 @@ impl<Tell: Fn()> State<Tell> {
         fence(Ordering::SeqCst);
         let has_work = !self.commands.is_empty()
             || self.lanes.iter().any(|lane| {
-                lane.drain.pending_bytes().map_or(true, |pending| pending > 0)
+                lane.drain
+                    .pending_bytes()
+                    .map_or(true, |pending| pending > 0)
                     && !self.groups.is_starving()
             });
         if !has_work {

@@ -25,7 +25,10 @@ pub(crate) const EDGE: u8 = 2;
 /// The object of `fd`, or `None` if the kernel has it alone.
 #[inline]
 pub(crate) fn get(fd: i32) -> Option<&'static Object> {
-    #[allow(clippy::cast_sign_loss, reason = "a negative number is beyond the table")]
+    #[allow(
+        clippy::cast_sign_loss,
+        reason = "a negative number is beyond the table"
+    )]
     let object = TABLE.get(fd as u32 as usize)?.load(Ordering::Acquire);
     if object.is_null() {
         return None;
@@ -37,21 +40,29 @@ pub(crate) fn get(fd: i32) -> Option<&'static Object> {
 /// Whether anything is known of `fd`: an object, or what was done with the number.
 #[inline]
 pub(crate) fn is_known(fd: i32) -> bool {
-    let (Some(slot), Some(history)) = (slot(fd), history(fd)) else { return false };
+    let (Some(slot), Some(history)) = (slot(fd), history(fd)) else {
+        return false;
+    };
     !slot.load(Ordering::Relaxed).is_null() || history.load(Ordering::Relaxed) != 0
 }
 
 /// The table's entry of a number.
 #[inline]
 fn slot(fd: i32) -> Option<&'static AtomicPtr<Object>> {
-    #[allow(clippy::cast_sign_loss, reason = "a negative number is beyond the table")]
+    #[allow(
+        clippy::cast_sign_loss,
+        reason = "a negative number is beyond the table"
+    )]
     TABLE.get(fd as u32 as usize)
 }
 
 /// What was done with the number.
 #[inline]
 pub(crate) fn history(fd: i32) -> Option<&'static AtomicU8> {
-    #[allow(clippy::cast_sign_loss, reason = "a negative number is beyond the table")]
+    #[allow(
+        clippy::cast_sign_loss,
+        reason = "a negative number is beyond the table"
+    )]
     HISTORY.get(fd as u32 as usize)
 }
 
@@ -59,7 +70,9 @@ pub(crate) fn history(fd: i32) -> Option<&'static AtomicU8> {
 pub(crate) fn put(fd: i32, object: *mut Object) -> bool {
     let Some(slot) = slot(fd) else { return false };
     // SAFETY: the caller's object is alive.
-    unsafe { &*object }.references.fetch_add(1, Ordering::Relaxed);
+    unsafe { &*object }
+        .references
+        .fetch_add(1, Ordering::Relaxed);
     #[allow(clippy::cast_sign_loss, reason = "it is in the table")]
     HIGHEST.fetch_max(fd as u32 + 1, Ordering::Relaxed);
     let old = slot.swap(object, Ordering::AcqRel);

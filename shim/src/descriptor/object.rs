@@ -63,7 +63,9 @@ impl Object {
     #[inline]
     pub(crate) fn is_write_shut(&self) -> bool {
         self.write_shut.load(Ordering::Relaxed)
-            || self.group().is_some_and(|group| group.page().has(WRITE_SHUT))
+            || self
+                .group()
+                .is_some_and(|group| group.page().has(WRITE_SHUT))
     }
 
     /// The receiving side, while the program reads it from shared memory.
@@ -81,7 +83,9 @@ impl Object {
     }
 
     pub(crate) fn set_group(&self, group: GroupSocket) {
-        let old = self.group.swap(Box::into_raw(Box::new(group)), Ordering::AcqRel);
+        let old = self
+            .group
+            .swap(Box::into_raw(Box::new(group)), Ordering::AcqRel);
         debug_assert!(old.is_null());
     }
 

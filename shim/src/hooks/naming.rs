@@ -30,8 +30,8 @@ pub unsafe extern "C" fn bind(fd: c_int, name: *const sockaddr, len: socklen_t) 
             // Attaches, so that unicast groups are known, too.
             if let Some((session, group)) = marked(address) {
                 let is_multicast = group.address.ip().is_multicast();
-                let bound = bind_marked(fd, address, session, is_multicast)
-                    .and_then(|()| join_pending(fd));
+                let bound =
+                    bind_marked(fd, address, session, is_multicast).and_then(|()| join_pending(fd));
                 return bound.map_or_else(fail, |()| 0);
             }
             if may_be_marked(address)
@@ -42,11 +42,16 @@ pub unsafe extern "C" fn bind(fd: c_int, name: *const sockaddr, len: socklen_t) 
             }
         }
         let mut result = real::bind(fd, name, len);
-        let Some(address) = address else { return result };
+        let Some(address) = address else {
+            return result;
+        };
         if result != 0
             && errno::get() == libc::EADDRINUSE
             && let Some(session) = session::last()
-            && session.board().find(|group| group.address.port() == address.port()).is_some()
+            && session
+                .board()
+                .find(|group| group.address.port() == address.port())
+                .is_some()
             && is_udp(fd)
         {
             // Perhaps by the holder of a socket that was closed where nobody saw it.
@@ -79,7 +84,9 @@ pub unsafe extern "C" fn connect(fd: c_int, name: *const sockaddr, len: socklen_
             object.forget_grants();
             object.peer.set(None);
         }
-        let Some(address) = names::parse(name, len) else { return real::connect(fd, name, len) };
+        let Some(address) = names::parse(name, len) else {
+            return real::connect(fd, name, len);
+        };
         if !may_be_marked(address) || !is_udp(fd) {
             return real::connect(fd, name, len);
         }
@@ -97,8 +104,12 @@ pub unsafe extern "C" fn connect(fd: c_int, name: *const sockaddr, len: socklen_
         if result != 0 && errno::get() != libc::ENETUNREACH {
             return result;
         }
-        let Some(object) = object_of(fd) else { return result };
-        object.peer.set(Some(SocketAddr::new(group.address.ip(), address.port())));
+        let Some(object) = object_of(fd) else {
+            return result;
+        };
+        object
+            .peer
+            .set(Some(SocketAddr::new(group.address.ip(), address.port())));
         0
     }
 }
@@ -125,7 +136,11 @@ unsafe fn connect_ours(
     // SAFETY: as libc's function takes them.
     let Some(address) = (unsafe { names::parse(name, len) }) else {
         // The kernel's error, from a socket that does not matter.
-        return if name.is_null() { fail(libc::EFAULT) } else { fail(libc::EINVAL) };
+        return if name.is_null() {
+            fail(libc::EFAULT)
+        } else {
+            fail(libc::EINVAL)
+        };
     };
     if address.is_ipv6() && !object.inet6 {
         return fail(libc::EAFNOSUPPORT);
@@ -156,14 +171,12 @@ pub unsafe extern "C" fn __connect(fd: c_int, name: *const sockaddr, len: sockle
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn getsockname(
-    fd: c_int,
-    name: *mut sockaddr,
-    len: *mut socklen_t,
-) -> c_int {
+pub unsafe extern "C" fn getsockname(fd: c_int, name: *mut sockaddr, len: *mut socklen_t) -> c_int {
     // SAFETY: as above.
     unsafe {
-        let Some(object) = descriptor::get(fd) else { return real::getsockname(fd, name, len) };
+        let Some(object) = descriptor::get(fd) else {
+            return real::getsockname(fd, name, len);
+        };
         let Some(bound) = object.group().and_then(|group| group.page().bound.get()) else {
             return real::getsockname(fd, name, len);
         };
@@ -179,14 +192,12 @@ pub unsafe extern "C" fn getsockname(
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn getpeername(
-    fd: c_int,
-    name: *mut sockaddr,
-    len: *mut socklen_t,
-) -> c_int {
+pub unsafe extern "C" fn getpeername(fd: c_int, name: *mut sockaddr, len: *mut socklen_t) -> c_int {
     // SAFETY: as above.
     unsafe {
-        let Some(object) = descriptor::get(fd) else { return real::getpeername(fd, name, len) };
+        let Some(object) = descriptor::get(fd) else {
+            return real::getpeername(fd, name, len);
+        };
         let peer = match object.group() {
             Some(group) => group.page().peer.get(),
             None => match object.peer.get() {
@@ -194,7 +205,9 @@ pub unsafe extern "C" fn getpeername(
                 None => return real::getpeername(fd, name, len),
             },
         };
-        let Some(peer) = peer else { return fail(libc::ENOTCONN) };
+        let Some(peer) = peer else {
+            return fail(libc::ENOTCONN);
+        };
         if len.is_null() || name.is_null() {
             return fail(libc::EFAULT);
         }
@@ -211,13 +224,19 @@ pub unsafe extern "C" fn shutdown(fd: c_int, how: c_int) -> c_int {
     // SAFETY: as above.
     unsafe {
         let result = real::shutdown(fd, how);
-        let Some(object) = descriptor::get(fd) else { return result };
+        let Some(object) = descriptor::get(fd) else {
+            return result;
+        };
         let writing = how == libc::SHUT_WR || how == libc::SHUT_RDWR;
         // The kernel shuts an unconnected socket, too, while it says that it is not connected.
         if writing && (result == 0 || errno::get() == libc::ENOTCONN) {
-            object.write_shut.store(true, core::sync::atomic::Ordering::Relaxed);
+            object
+                .write_shut
+                .store(true, core::sync::atomic::Ordering::Relaxed);
         }
-        let Some(group) = object.group() else { return result };
+        let Some(group) = object.group() else {
+            return result;
+        };
         if result != 0 {
             return result;
         }
@@ -228,6 +247,10 @@ pub unsafe extern "C" fn shutdown(fd: c_int, how: c_int) -> c_int {
         }
         // The doorbell is connected, so the kernel agreed; a socket that the program did not
         // connect is told that it is not, and its readers wake all the same.
-        if page.peer.get().is_none() { fail(libc::ENOTCONN) } else { 0 }
+        if page.peer.get().is_none() {
+            fail(libc::ENOTCONN)
+        } else {
+            0
+        }
     }
 }

@@ -4,18 +4,16 @@ use core::ffi::c_void;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::ptr;
 
+use core::sync::atomic::Ordering;
 use libc::{c_int, c_ulong, socklen_t};
 use libexo::client::session::Session;
 use libexo::control::message::{DemoteReason, Request};
 use libexo::shm::socket_page::{
     EACH_EDGE, FILTERED, Membership, NONBLOCK, SOURCES_MAX, membership_state,
 };
-use core::sync::atomic::Ordering;
 
 use super::lifecycle::after_dup;
-use crate::convert::{
-    away_errno, bound_address, forget_join, is_udp, join, marked, remember_join,
-};
+use crate::convert::{away_errno, bound_address, forget_join, is_udp, join, marked, remember_join};
 use crate::descriptor::{self, Object};
 use crate::errno::{self, fail};
 use crate::names::option;
@@ -97,11 +95,15 @@ struct Change {
 }
 
 fn v4_at(bytes: &[u8], at: usize) -> Option<Ipv4Addr> {
-    Some(Ipv4Addr::from(<[u8; 4]>::try_from(bytes.get(at..at + 4)?).ok()?))
+    Some(Ipv4Addr::from(
+        <[u8; 4]>::try_from(bytes.get(at..at + 4)?).ok()?,
+    ))
 }
 
 fn v6_at(bytes: &[u8], at: usize) -> Option<Ipv6Addr> {
-    Some(Ipv6Addr::from(<[u8; 16]>::try_from(bytes.get(at..at + 16)?).ok()?))
+    Some(Ipv6Addr::from(
+        <[u8; 16]>::try_from(bytes.get(at..at + 16)?).ok()?,
+    ))
 }
 
 fn index_at(bytes: &[u8], at: usize) -> Option<u32> {
@@ -140,7 +142,13 @@ fn parse_change(level: c_int, name: c_int, bytes: &[u8]) -> Option<Change> {
             };
             let names_interface = index != 0 || !local.is_unspecified();
             let group = IpAddr::V4(group);
-            return Some(Change { action, group, source: None, interface, names_interface });
+            return Some(Change {
+                action,
+                group,
+                source: None,
+                interface,
+                names_interface,
+            });
         }
         let with_source = match name {
             libc::IP_ADD_SOURCE_MEMBERSHIP => Some(Action::JoinSource),
@@ -159,7 +167,13 @@ fn parse_change(level: c_int, name: c_int, bytes: &[u8]) -> Option<Change> {
                 interface_of(IpAddr::V4(local))
             };
             let names_interface = !local.is_unspecified();
-            return Some(Change { action, group, source, interface, names_interface });
+            return Some(Change {
+                action,
+                group,
+                source,
+                interface,
+                names_interface,
+            });
         }
     }
     if level == libc::IPPROTO_IPV6 {
@@ -171,7 +185,11 @@ fn parse_change(level: c_int, name: c_int, bytes: &[u8]) -> Option<Change> {
         if let Some(action) = action {
             let group = IpAddr::V6(v6_at(bytes, 0)?);
             let index = index_at(bytes, 16)?;
-            let interface = if index == 0 { default_interface(group) } else { index };
+            let interface = if index == 0 {
+                default_interface(group)
+            } else {
+                index
+            };
             return Some(Change {
                 action,
                 group,
@@ -198,9 +216,19 @@ fn parse_change(level: c_int, name: c_int, bytes: &[u8]) -> Option<Change> {
             Action::Join | Action::Leave => None,
             _ => Some(storage_at(bytes, 136)?),
         };
-        let interface = if index == 0 { default_interface(group) } else { index };
+        let interface = if index == 0 {
+            default_interface(group)
+        } else {
+            index
+        };
         let names_interface = index != 0;
-        return Some(Change { action, group, source, interface, names_interface });
+        return Some(Change {
+            action,
+            group,
+            source,
+            interface,
+            names_interface,
+        });
     }
     None
 }
@@ -239,7 +267,10 @@ pub(super) fn interface_address(index: u32) -> Option<Ipv4Addr> {
         }
     });
     if let Some(v4) = found {
-        LAST.store(u64::from(index) << 32 | u64::from(v4.to_bits()), Ordering::Relaxed);
+        LAST.store(
+            u64::from(index) << 32 | u64::from(v4.to_bits()),
+            Ordering::Relaxed,
+        );
     }
     found
 }
@@ -265,9 +296,15 @@ fn for_each_interface(mut each: impl FnMut(&libc::ifaddrs, IpAddr)) {
 /// Index of the interface that the route to a group leads through; 0 if there is none.
 fn default_interface(group: IpAddr) -> u32 {
     use rustix::net::{AddressFamily, SocketFlags, SocketType};
-    let family = if group.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let family = if group.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
     let probe = rustix::net::socket_with(family, SocketType::DGRAM, SocketFlags::CLOEXEC, None);
-    let Ok(probe) = probe.map(libexo::shm::region::Descriptor::from_owned) else { return 0 };
+    let Ok(probe) = probe.map(libexo::shm::region::Descriptor::from_owned) else {
+        return 0;
+    };
     if rustix::net::connect(&probe, &SocketAddr::new(group, 1)).is_err() {
         return 0;
     }
@@ -357,7 +394,10 @@ unsafe fn change_membership(
     }
     let session = session::get();
     let is_known = session.is_some_and(|session| {
-        session.board().find(|group| group.address.ip() == change.group).is_some()
+        session
+            .board()
+            .find(|group| group.address.ip() == change.group)
+            .is_some()
     });
     if !is_known {
         if session.is_none()
@@ -424,18 +464,21 @@ fn excuses(change: &Change) -> bool {
     errno::get() == libc::ENODEV && !change.names_interface
 }
 
-fn active_slot(
-    object: &Object,
-    change: &Change,
-) -> Option<(u32, &'static Membership)> {
+fn active_slot(object: &Object, change: &Change) -> Option<(u32, &'static Membership)> {
     let page = object.group()?.page();
-    page.slots().iter().enumerate().find_map(|(index, membership)| {
-        let is_it = membership.state.load(Ordering::Acquire) == membership_state::ACTIVE
-            && membership.address.get().is_some_and(|address| address.ip() == change.group)
-            && (!change.names_interface
-                || membership.interface.load(Ordering::Relaxed) == change.interface);
-        is_it.then(|| (u32::try_from(index).unwrap_or(0), membership))
-    })
+    page.slots()
+        .iter()
+        .enumerate()
+        .find_map(|(index, membership)| {
+            let is_it = membership.state.load(Ordering::Acquire) == membership_state::ACTIVE
+                && membership
+                    .address
+                    .get()
+                    .is_some_and(|address| address.ip() == change.group)
+                && (!change.names_interface
+                    || membership.interface.load(Ordering::Relaxed) == change.interface);
+            is_it.then(|| (u32::try_from(index).unwrap_or(0), membership))
+        })
 }
 
 /// Joins, if the kernel and the monitor agree.
@@ -446,8 +489,9 @@ fn enter(
     change: &Change,
     kernel: impl FnOnce() -> c_int,
 ) -> Result<(), c_int> {
-    let member =
-        descriptor::get(fd).and_then(|object| active_slot(object, change)).map(|(_, m)| m);
+    let member = descriptor::get(fd)
+        .and_then(|object| active_slot(object, change))
+        .map(|(_, m)| m);
     if kernel() != 0 {
         if !excuses(change) {
             return Err(errno::get());
@@ -492,7 +536,9 @@ fn undo_kernel_join(fd: c_int, change: &Change) {
 /// membership; `Err`: whatever the kernel said.
 fn alter(fd: c_int, session: &Session, change: &Change) -> Result<bool, ()> {
     let object = descriptor::get(fd).ok_or(())?;
-    let Some((slot, membership)) = active_slot(object, change) else { return Err(()) };
+    let Some((slot, membership)) = active_slot(object, change) else {
+        return Err(());
+    };
     match (change.action, change.source) {
         (Action::Leave, _) => leave(object, session, slot),
         (Action::LeaveSource, Some(source)) => {
@@ -551,7 +597,10 @@ fn change_sources(
     membership.set_filter(filter, &sources[..count]);
     if let Some(group) = object.group() {
         let page = group.page();
-        page.set(FILTERED, page.peer.get().is_some() || super::naming::has_source_filter(page));
+        page.set(
+            FILTERED,
+            page.peer.get().is_some() || super::naming::has_source_filter(page),
+        );
     }
     Ok(())
 }
@@ -627,8 +676,12 @@ pub unsafe extern "C" fn __fcntl(fd: c_int, cmd: c_int, arg: usize) -> c_int {
 pub unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, arg: usize) -> c_int {
     // SAFETY: as above.
     unsafe {
-        let Some(object) = descriptor::get(fd) else { return real::ioctl(fd, request, arg) };
-        let Some(group) = object.group() else { return real::ioctl(fd, request, arg) };
+        let Some(object) = descriptor::get(fd) else {
+            return real::ioctl(fd, request, arg);
+        };
+        let Some(group) = object.group() else {
+            return real::ioctl(fd, request, arg);
+        };
         if !crate::names::is_user(arg as *const u8) {
             return real::ioctl(fd, request, arg);
         }

@@ -46,7 +46,9 @@ pub(super) enum Limit {
 
 impl Limit {
     pub(super) fn after_ns(nanoseconds: Option<u64>) -> Self {
-        nanoseconds.map_or(Self::Never, |limit| Self::At(now_ns().saturating_add(limit)))
+        nanoseconds.map_or(Self::Never, |limit| {
+            Self::At(now_ns().saturating_add(limit))
+        })
     }
 
     pub(super) fn left_ns(self) -> Option<u64> {
@@ -128,16 +130,20 @@ unsafe fn poll_ours(
     limit_ns: Option<u64>,
     wait: impl Fn(Option<u64>) -> c_int,
 ) -> c_int {
-    let Some(session) = session::get().or_else(session::last) else { return wait(limit_ns) };
-    // SAFETY: the caller's array; a bad pointer fails in `wait` below before it is used again.
-    let fds = unsafe {
-        core::slice::from_raw_parts_mut(fds, usize::try_from(count).unwrap_or(0))
+    let Some(session) = session::get().or_else(session::last) else {
+        return wait(limit_ns);
     };
+    // SAFETY: the caller's array; a bad pointer fails in `wait` below before it is used again.
+    let fds = unsafe { core::slice::from_raw_parts_mut(fds, usize::try_from(count).unwrap_or(0)) };
     let limit = Limit::after_ns(limit_ns);
     loop {
         if any_readable(fds, session) {
             let result = wait(Some(0));
-            return if result < 0 { result } else { merge(fds, session) };
+            return if result < 0 {
+                result
+            } else {
+                merge(fds, session)
+            };
         }
         each_receiver(fds, |object, socket| {
             object.sleepers.fetch_add(1, Ordering::AcqRel);
@@ -236,7 +242,9 @@ pub unsafe extern "C" fn ppoll(
         };
         poll_ours(fds, count, limit, |limit| {
             let limit = limit.map(timespec_of);
-            let limit = limit.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
+            let limit = limit
+                .as_ref()
+                .map_or(core::ptr::null(), core::ptr::from_ref);
             real::ppoll(fds, count, limit, mask)
         })
     }
@@ -280,9 +288,9 @@ pub unsafe extern "C" fn epoll_ctl(
     unsafe {
         let result = real::epoll_ctl(epoll, op, fd, event);
         if result == 0 && op != libc::EPOLL_CTL_DEL && !session::is_vfork_child() {
-            let edge = event.as_ref().is_some_and(|event| {
-                event.events & libc::EPOLLET.cast_unsigned() != 0
-            });
+            let edge = event
+                .as_ref()
+                .is_some_and(|event| event.events & libc::EPOLLET.cast_unsigned() != 0);
             if let Some(history) = descriptor::history(fd) {
                 let seen = IN_EPOLL | if edge { EDGE } else { 0 };
                 history.fetch_or(seen, Ordering::Relaxed);

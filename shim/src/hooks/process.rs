@@ -26,11 +26,17 @@ pub(crate) fn each_descriptor(mut each: impl FnMut(c_int)) {
     let flags =
         rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
     let folder = rustix::fs::open(c"/proc/self/fd", flags, rustix::fs::Mode::empty());
-    let Ok(folder) = folder.map(Descriptor::from_owned) else { return };
+    let Ok(folder) = folder.map(Descriptor::from_owned) else {
+        return;
+    };
     let mut space = [core::mem::MaybeUninit::uninit(); 2048];
     let mut entries = rustix::fs::RawDir::new(&folder, &mut space);
     while let Some(Ok(entry)) = entries.next() {
-        let number = entry.file_name().to_str().ok().and_then(|name| name.parse::<c_int>().ok());
+        let number = entry
+            .file_name()
+            .to_str()
+            .ok()
+            .and_then(|name| name.parse::<c_int>().ok());
         if let Some(fd) = number
             && fd != folder.raw()
         {
@@ -45,13 +51,17 @@ pub(crate) fn adopt(fd: c_int) {
         return;
     }
     // A doorbell is a UDP socket that is connected to the loopback.
-    let Ok(domain) = rustix::net::sockopt::socket_domain(borrow(fd)) else { return };
+    let Ok(domain) = rustix::net::sockopt::socket_domain(borrow(fd)) else {
+        return;
+    };
     let is_inet =
         domain == rustix::net::AddressFamily::INET || domain == rustix::net::AddressFamily::INET6;
     if !is_inet || !crate::convert::is_udp(fd) || rustix::net::getpeername(borrow(fd)).is_err() {
         return;
     }
-    let Ok(cookie) = rustix::net::sockopt::socket_cookie(borrow(fd)) else { return };
+    let Ok(cookie) = rustix::net::sockopt::socket_cookie(borrow(fd)) else {
+        return;
+    };
     // Another number of this process may name it already.
     let mut known = None;
     descriptor::for_each(|other, object| {
@@ -66,11 +76,19 @@ pub(crate) fn adopt(fd: c_int) {
         descriptor::put(fd, core::ptr::from_ref(object).cast_mut());
         return;
     }
-    let Some(session) = session::get() else { return };
-    let Ok(group) = GroupSocket::adopt(session, cookie) else { return };
-    let Some(object) = crate::convert::object_of(fd) else { return };
+    let Some(session) = session::get() else {
+        return;
+    };
+    let Ok(group) = GroupSocket::adopt(session, cookie) else {
+        return;
+    };
+    let Some(object) = crate::convert::object_of(fd) else {
+        return;
+    };
     if let Ok(status) = rustix::fs::fcntl_getfl(borrow(fd)) {
-        group.page().set(NONBLOCK, status.contains(rustix::fs::OFlags::NONBLOCK));
+        group
+            .page()
+            .set(NONBLOCK, status.contains(rustix::fs::OFlags::NONBLOCK));
     }
     let _ = group.catch_up(session);
     object.set_group(group);
@@ -78,8 +96,12 @@ pub(crate) fn adopt(fd: c_int) {
 
 /// Switches one socket to kernel delivery.
 pub(crate) fn demote(fd: c_int, object: &Object, reason: DemoteReason) {
-    let Some(group) = object.receiver() else { return };
-    let Some(session) = session::get() else { return };
+    let Some(group) = object.receiver() else {
+        return;
+    };
+    let Some(session) = session::get() else {
+        return;
+    };
     // Room for many datagrams: the monitor sends no more than fit. Beyond the system's limit only
     // a privileged program gets it.
     crate::names::set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, 4 << 20);
@@ -92,7 +114,10 @@ pub(crate) fn demote(fd: c_int, object: &Object, reason: DemoteReason) {
             let _ = rustix::net::recv(borrow(fd), &mut byte, flags);
         }
     }
-    let request = Request::Demote { socket: group.id(), reason };
+    let request = Request::Demote {
+        socket: group.id(),
+        reason,
+    };
     if session.call(request, &[borrow(fd).as_fd()]).is_err() {
         doorbell.token.store(0, Ordering::SeqCst);
     }
@@ -117,7 +142,10 @@ pub unsafe extern "C" fn fdopen(fd: c_int, mode: *const c_char) -> *mut libc::FI
             && crate::names::is_user(mode.cast())
         {
             let mode_text = core::ffi::CStr::from_ptr(mode).to_bytes();
-            if mode_text.iter().any(|byte| matches!(byte, b'w' | b'a' | b'+')) {
+            if mode_text
+                .iter()
+                .any(|byte| matches!(byte, b'w' | b'a' | b'+'))
+            {
                 return stream_over_hooks(fd, mode);
             }
             demote(fd, object, DemoteReason::Fdopen);
@@ -145,8 +173,12 @@ unsafe fn stream_over_hooks(fd: c_int, mode: *const c_char) -> *mut libc::FILE {
         // SAFETY: the stream owned the descriptor.
         unsafe { super::lifecycle::close(fd_of(cookie)) }
     }
-    let functions =
-        CookieFunctions { read: Some(read), write: Some(write), seek: None, close: Some(close) };
+    let functions = CookieFunctions {
+        read: Some(read),
+        write: Some(write),
+        seek: None,
+        close: Some(close),
+    };
     let cookie = core::ptr::without_provenance_mut(fd.cast_unsigned() as usize);
     // SAFETY: functions of the right signatures; the cookie is only a number.
     unsafe { fopencookie(cookie, mode, functions) }
@@ -251,11 +283,15 @@ unsafe fn has_preload(envp: *const *const c_char) -> bool {
 
 unsafe fn is_dynamic(path: *const c_char) -> bool {
     // SAFETY: a path, as exec takes it.
-    let Some(path) = (unsafe { path.as_ref() }) else { return false };
+    let Some(path) = (unsafe { path.as_ref() }) else {
+        return false;
+    };
     // SAFETY: as above.
     let path = unsafe { core::ffi::CStr::from_ptr(path) };
     let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
-    let Ok(file) = rustix::fs::open(path, flags, rustix::fs::Mode::empty()) else { return false };
+    let Ok(file) = rustix::fs::open(path, flags, rustix::fs::Mode::empty()) else {
+        return false;
+    };
     let file = Descriptor::from_owned(file);
     if let Ok(stat) = rustix::fs::fstat(&file)
         && stat.st_mode & 0o6000 != 0
@@ -263,7 +299,9 @@ unsafe fn is_dynamic(path: *const c_char) -> bool {
         return false;
     }
     let mut head = [0_u8; 4096];
-    let Ok(len) = rustix::io::pread(&file, &mut head, 0) else { return false };
+    let Ok(len) = rustix::io::pread(&file, &mut head, 0) else {
+        return false;
+    };
     if head.starts_with(b"#!") {
         return true; // its interpreter is as good as any; a static one is rare
     }
@@ -271,8 +309,12 @@ unsafe fn is_dynamic(path: *const c_char) -> bool {
         return false;
     }
     let word = |at: usize, size: usize| {
-        head.get(at..at + size)
-            .map_or(0, |bytes| bytes.iter().rev().fold(0_u64, |sum, b| sum << 8 | u64::from(*b)))
+        head.get(at..at + size).map_or(0, |bytes| {
+            bytes
+                .iter()
+                .rev()
+                .fold(0_u64, |sum, b| sum << 8 | u64::from(*b))
+        })
     };
     let (offset, size, count) = (word(32, 8), word(54, 2), word(56, 2));
     (0..count).any(|i| {
@@ -328,7 +370,10 @@ unsafe fn searched(name: *const c_char, found: &mut [u8; 4096]) -> *const c_char
         if text.contains(&b'/') || path.is_null() {
             return name;
         }
-        for folder in core::ffi::CStr::from_ptr(path).to_bytes().split(|byte| *byte == b':') {
+        for folder in core::ffi::CStr::from_ptr(path)
+            .to_bytes()
+            .split(|byte| *byte == b':')
+        {
             let len = folder.len() + 1 + text.len();
             if len + 1 > found.len() {
                 continue;

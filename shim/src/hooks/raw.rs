@@ -23,12 +23,14 @@ pub unsafe extern "C" fn syscall(
         if env::socket_path().is_none() || number == libc::SYS_futex {
             return real::syscall(number, a, b, c, d, e, f);
         }
-        #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "the kernel takes the low bits, too")]
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_possible_wrap,
+            reason = "the kernel takes the low bits, too"
+        )]
         match number {
             libc::SYS_close => c_long::from(lifecycle::close(a as c_int)),
-            libc::SYS_socket => {
-                c_long::from(lifecycle::socket(a as c_int, b as c_int, c as c_int))
-            }
+            libc::SYS_socket => c_long::from(lifecycle::socket(a as c_int, b as c_int, c as c_int)),
             libc::SYS_bind => c_long::from(naming::bind(a as c_int, b as _, c as _)),
             libc::SYS_connect => c_long::from(naming::connect(a as c_int, b as _, c as _)),
             libc::SYS_setsockopt => c_long::from(options::setsockopt(
@@ -38,9 +40,7 @@ pub unsafe extern "C" fn syscall(
                 send::sendto(a as c_int, b as _, c, d as c_int, e as _, f as _) as c_long
             }
             libc::SYS_sendmsg => send::sendmsg(a as c_int, b as _, c as c_int) as c_long,
-            libc::SYS_dup3 => {
-                c_long::from(lifecycle::dup3(a as c_int, b as c_int, c as c_int))
-            }
+            libc::SYS_dup3 => c_long::from(lifecycle::dup3(a as c_int, b as c_int, c as c_int)),
             libc::SYS_dup => c_long::from(lifecycle::dup(a as c_int)),
             libc::SYS_close_range => {
                 c_long::from(lifecycle::close_range(a as c_uint, b as c_uint, c as c_int))
@@ -60,7 +60,11 @@ pub unsafe extern "C" fn syscall(
             }
             libc::SYS_recvmsg => recv::recvmsg(a as c_int, b as _, c as c_int) as c_long,
             libc::SYS_recvmmsg => c_long::from(recv::recvmmsg(
-                a as c_int, b as _, c as c_uint, d as c_int, e as _,
+                a as c_int,
+                b as _,
+                c as c_uint,
+                d as c_int,
+                e as _,
             )),
             libc::SYS_sendmmsg => {
                 c_long::from(send::sendmmsg(a as c_int, b as _, c as c_uint, d as c_int))
@@ -70,9 +74,9 @@ pub unsafe extern "C" fn syscall(
             #[cfg(target_arch = "x86_64")]
             libc::SYS_poll => c_long::from(poll::poll(a as _, b as _, c as c_int)),
             #[cfg(target_arch = "x86_64")]
-            libc::SYS_select => c_long::from(select::select(
-                a as c_int, b as _, c as _, d as _, e as _,
-            )),
+            libc::SYS_select => {
+                c_long::from(select::select(a as c_int, b as _, c as _, d as _, e as _))
+            }
             _ => real::syscall(number, a, b, c, d, e, f),
         }
     }

@@ -73,7 +73,9 @@ impl Target {
             unsafe {
                 let part = &*self.iov.add(i);
                 if part.iov_len > 0 {
-                    copied += incoming.record.copy_to(copied, part.iov_base.cast(), part.iov_len);
+                    copied += incoming
+                        .record
+                        .copy_to(copied, part.iov_base.cast(), part.iov_len);
                 }
             }
             if copied == incoming.record.head.len as usize {
@@ -105,8 +107,12 @@ pub(super) unsafe fn receive(
         let wants = socket.page().has(wish::ANY);
         let got = socket.receive(session, borrow(fd), peek, |incoming| {
             let fault = !target.is_user();
-            // SAFETY: by contract.
-            let copied = if fault { 0 } else { unsafe { target.copy(incoming) } };
+            let copied = if fault {
+                0
+            } else {
+                // SAFETY: by contract.
+                unsafe { target.copy(incoming) }
+            };
             let membership = incoming.membership;
             Received {
                 len: incoming.record.head.len as usize,
@@ -116,7 +122,10 @@ pub(super) unsafe fn receive(
                 group: wants.then(|| {
                     let group = membership.address.get();
                     let any = SocketAddr::new(IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED), 0);
-                    (group.unwrap_or(any), membership.interface.load(Ordering::Relaxed))
+                    (
+                        group.unwrap_or(any),
+                        membership.interface.load(Ordering::Relaxed),
+                    )
                 }),
                 dropped: membership.dropped.load(Ordering::Relaxed),
                 fault,
@@ -253,8 +262,10 @@ unsafe fn take_mail(
         }
     }
     let mut header = [0_u8; MAIL_HEADER_BYTES];
-    let mut parts =
-        [iovec { iov_base: header.as_mut_ptr().cast(), iov_len: MAIL_HEADER_BYTES }; 65];
+    let mut parts = [iovec {
+        iov_base: header.as_mut_ptr().cast(),
+        iov_len: MAIL_HEADER_BYTES,
+    }; 65];
     let count = target.count.min(64);
     for (i, part) in parts.iter_mut().skip(1).take(count).enumerate() {
         // SAFETY: `count` entries by contract.
@@ -266,7 +277,11 @@ unsafe fn take_mail(
         message.msg_iov = parts.as_mut_ptr();
         message.msg_iovlen = count + 1;
         let peek = flags & libc::MSG_PEEK;
-        real::recvmsg(fd, &raw mut message, libc::MSG_DONTWAIT | libc::MSG_TRUNC | peek)
+        real::recvmsg(
+            fd,
+            &raw mut message,
+            libc::MSG_DONTWAIT | libc::MSG_TRUNC | peek,
+        )
     };
     let len = usize::try_from(len).ok()?.checked_sub(MAIL_HEADER_BYTES)?;
     if flags & libc::MSG_PEEK == 0 {
@@ -282,12 +297,19 @@ unsafe fn take_mail(
         SocketAddr::new(IpAddr::from(ip), port)
     };
     // SAFETY: `count` entries by contract.
-    let room: usize = (0..count).map(|i| unsafe { (*target.iov.add(i)).iov_len }).sum();
+    let room: usize = (0..count)
+        .map(|i| unsafe { (*target.iov.add(i)).iov_len })
+        .sum();
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
     let received = Received {
         len,
         copied: len.min(room),
-        origin: Origin { source, ttl: 64, tos: 0, no_loop: None },
+        origin: Origin {
+            source,
+            ttl: 64,
+            tos: 0,
+            no_loop: None,
+        },
         time_ns: now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned(),
         group: None,
         dropped: 0,
@@ -325,7 +347,12 @@ unsafe fn finish(
                 return fail_len(libc::EINVAL);
             }
         }
-        names::store(received.origin.source, object.inet6, target.name, target.name_len);
+        names::store(
+            received.origin.source,
+            object.inet6,
+            target.name,
+            target.name_len,
+        );
         if let Some(message) = target.message.as_mut() {
             message.msg_flags = if cut { libc::MSG_TRUNC } else { 0 };
             if socket.page().has(wish::ANY) && !message.msg_control.is_null() {
@@ -335,7 +362,11 @@ unsafe fn finish(
             }
         }
     }
-    let len = if flags & libc::MSG_TRUNC != 0 { received.len } else { received.copied };
+    let len = if flags & libc::MSG_TRUNC != 0 {
+        received.len
+    } else {
+        received.copied
+    };
     len.cast_signed()
 }
 
@@ -348,9 +379,16 @@ unsafe fn write_control(
 ) {
     let page = socket.page();
     let room = message.msg_controllen;
-    let mut control = Control { base: message.msg_control.cast(), room, used: 0, cut: false };
-    let (seconds, nanoseconds) =
-        (received.time_ns / 1_000_000_000, received.time_ns % 1_000_000_000);
+    let mut control = Control {
+        base: message.msg_control.cast(),
+        room,
+        used: 0,
+        cut: false,
+    };
+    let (seconds, nanoseconds) = (
+        received.time_ns / 1_000_000_000,
+        received.time_ns % 1_000_000_000,
+    );
     if page.has(wish::TIMESTAMP_NS) {
         control.put(
             libc::SOL_SOCKET,
@@ -365,11 +403,17 @@ unsafe fn write_control(
         );
     }
     if page.has(wish::OVERFLOW) && received.dropped > 0 {
-        #[allow(clippy::cast_possible_truncation, reason = "the kernel's counter wraps, too")]
+        #[allow(
+            clippy::cast_possible_truncation,
+            reason = "the kernel's counter wraps, too"
+        )]
         let dropped = received.dropped as u32;
         control.put(libc::SOL_SOCKET, libc::SO_RXQ_OVFL, &dropped.to_ne_bytes());
     }
-    let any = (SocketAddr::new(IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED), 0), 0);
+    let any = (
+        SocketAddr::new(IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED), 0),
+        0,
+    );
     let (group, interface) = received.group.unwrap_or(any);
     if object.inet6 {
         if page.has(wish::PKTINFO6) {
@@ -488,13 +532,23 @@ unsafe fn receive_one(
     name_len: *mut socklen_t,
     kernel: impl FnOnce() -> ssize_t,
 ) -> ssize_t {
-    let Some((object, socket)) = ours(fd) else { return kernel() };
+    let Some((object, socket)) = ours(fd) else {
+        return kernel();
+    };
     if is_for_kernel(flags) {
         return kernel();
     }
-    let part = iovec { iov_base: buf, iov_len: len };
-    let target =
-        Target { iov: &raw const part, count: 1, name, name_len, message: ptr::null_mut() };
+    let part = iovec {
+        iov_base: buf,
+        iov_len: len,
+    };
+    let target = Target {
+        iov: &raw const part,
+        count: 1,
+        name,
+        name_len,
+        message: ptr::null_mut(),
+    };
     // SAFETY: the caller's pointers.
     unsafe { receive(fd, object, socket, flags, &target) }
 }
@@ -504,7 +558,9 @@ pub unsafe extern "C" fn recv(fd: c_int, buf: *mut c_void, len: size_t, flags: c
     // SAFETY: the caller's arguments, as libc's function takes them; so in all hooks below.
     unsafe {
         let null = ptr::null_mut();
-        receive_one(fd, buf, len, flags, null, null.cast(), || real::recv(fd, buf, len, flags))
+        receive_one(fd, buf, len, flags, null, null.cast(), || {
+            real::recv(fd, buf, len, flags)
+        })
     }
 }
 
@@ -566,7 +622,9 @@ pub unsafe extern "C" fn read(fd: c_int, buf: *mut c_void, len: size_t) -> ssize
             return real::read(fd, buf, len);
         }
         let null = ptr::null_mut();
-        receive_one(fd, buf, len, 0, null, null.cast(), || real::read(fd, buf, len))
+        receive_one(fd, buf, len, 0, null, null.cast(), || {
+            real::read(fd, buf, len)
+        })
     }
 }
 
@@ -606,8 +664,13 @@ pub unsafe extern "C" fn readv(fd: c_int, iov: *const iovec, count: c_int) -> ss
             return real::readv(fd, iov, count); // the kernel knows the answer
         }
         let null = ptr::null_mut();
-        let target =
-            Target { iov, count: parts, name: null, name_len: null.cast(), message: null.cast() };
+        let target = Target {
+            iov,
+            count: parts,
+            name: null,
+            name_len: null.cast(),
+            message: null.cast(),
+        };
         receive(fd, object, socket, 0, &target)
     }
 }

@@ -70,7 +70,10 @@ unsafe fn select_ours(
             }
         }
     }
-    let read = Set { words: asked[0].as_mut_ptr(), count };
+    let read = Set {
+        words: asked[0].as_mut_ptr(),
+        count,
+    };
     let restore = || {
         for (copy, set) in asked.iter().zip(sets) {
             if !set.is_null() {
@@ -103,7 +106,10 @@ unsafe fn select_ours(
         if result < 0 {
             return result;
         }
-        let shown = Set { words: sets[0].cast::<u64>(), count };
+        let shown = Set {
+            words: sets[0].cast::<u64>(),
+            count,
+        };
         let mut found = result;
         let mut spurious = false;
         read.each_receiver(|fd, _, socket| {
@@ -136,10 +142,20 @@ fn concern(count: c_int, read: *mut fd_set) -> Option<&'static Session> {
     if !descriptor::is_used() || !crate::names::is_user(read.cast()) {
         return None;
     }
-    let count = usize::try_from(count).ok().filter(|count| *count <= WORDS_MAX * BITS)?;
+    let count = usize::try_from(count)
+        .ok()
+        .filter(|count| *count <= WORDS_MAX * BITS)?;
     let mut ours = false;
-    Set { words: read.cast::<u64>(), count }.each_receiver(|_, _, _| ours = true);
-    if ours { session::get().or_else(session::last) } else { None }
+    Set {
+        words: read.cast::<u64>(),
+        count,
+    }
+    .each_receiver(|_, _, _| ours = true);
+    if ours {
+        session::get().or_else(session::last)
+    } else {
+        None
+    }
 }
 
 #[unsafe(no_mangle)]
@@ -163,12 +179,18 @@ pub unsafe extern "C" fn select(
                 .saturating_mul(1_000_000_000)
                 .saturating_add(limit.tv_usec.max(0).cast_unsigned() * 1000)
         });
-        if timeout.as_ref().is_some_and(|limit| limit.tv_sec < 0 || limit.tv_usec < 0) {
+        if timeout
+            .as_ref()
+            .is_some_and(|limit| limit.tv_sec < 0 || limit.tv_usec < 0)
+        {
             return real::select(count, read, write, except, timeout);
         }
         let began = super::poll::now_ns();
         let result = select_ours(count, [read, write, except], limit, session, |limit| {
-            let mut left = timeval { tv_sec: 0, tv_usec: 0 };
+            let mut left = timeval {
+                tv_sec: 0,
+                tv_usec: 0,
+            };
             let mut pointer = core::ptr::null_mut();
             if let Some(ns) = limit {
                 left.tv_sec = (ns / 1_000_000_000).cast_signed();
@@ -210,14 +232,15 @@ pub unsafe extern "C" fn pselect(
 ) -> c_int {
     // SAFETY: as above.
     unsafe {
-        let (Some(session), Ok(limit)) =
-            (concern(count, read), nanoseconds_of(timeout.as_ref()))
+        let (Some(session), Ok(limit)) = (concern(count, read), nanoseconds_of(timeout.as_ref()))
         else {
             return real::pselect(count, read, write, except, timeout, mask);
         };
         select_ours(count, [read, write, except], limit, session, |limit| {
             let limit = limit.map(timespec_of);
-            let limit = limit.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
+            let limit = limit
+                .as_ref()
+                .map_or(core::ptr::null(), core::ptr::from_ref);
             real::pselect(count, read, write, except, limit, mask)
         })
     }

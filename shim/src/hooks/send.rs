@@ -3,7 +3,6 @@
 use core::ffi::c_void;
 use core::net::SocketAddr;
 
-
 use libc::{c_int, c_uint, iovec, mmsghdr, msghdr, off_t, size_t, sockaddr, socklen_t, ssize_t};
 use libexo::client::session::{CallError, Session};
 use libexo::control::channel::Channel;
@@ -37,7 +36,11 @@ enum Way {
 
 #[inline]
 fn limit_of(group: SocketAddr) -> usize {
-    if group.is_ipv4() { DATAGRAM_MAX_V4 } else { DATAGRAM_MAX_V6 }
+    if group.is_ipv4() {
+        DATAGRAM_MAX_V4
+    } else {
+        DATAGRAM_MAX_V6
+    }
 }
 
 /// The way of a datagram with an explicit destination.
@@ -57,7 +60,9 @@ fn way_to(fd: c_int, target: SocketAddr) -> Way {
 fn way_to_slow(fd: c_int, object: Option<&'static Object>, target: SocketAddr) -> Way {
     let is_marked = may_be_marked(target).then(|| marked(target)).flatten();
     let Some((session, group)) = is_marked else {
-        if may_be_marked(target) && env::socket_path().is_some() && session::get().is_none()
+        if may_be_marked(target)
+            && env::socket_path().is_some()
+            && session::get().is_none()
             && let Some(errno) = away_errno()
         {
             return Way::Refused(errno);
@@ -85,14 +90,12 @@ fn way_to_slow(fd: c_int, object: Option<&'static Object>, target: SocketAddr) -
 }
 
 /// Asks the monitor for the right to send from `fd` to `group`.
-pub(crate) fn ask_grant(
-    fd: c_int,
-    session: &Session,
-    group: SocketAddr,
-) -> Result<GrantId, c_int> {
+pub(crate) fn ask_grant(fd: c_int, session: &Session, group: SocketAddr) -> Result<GrantId, c_int> {
     let source = source_of(fd, group).ok_or(libc::ENOBUFS)?;
     let byte = |level, name, default: u8| {
-        option(fd, level, name).and_then(|value| u8::try_from(value).ok()).unwrap_or(default)
+        option(fd, level, name)
+            .and_then(|value| u8::try_from(value).ok())
+            .unwrap_or(default)
     };
     let (ttl, tos, no_loop) = if group.is_ipv4() {
         (
@@ -107,7 +110,9 @@ pub(crate) fn ask_grant(
             byte(libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_LOOP, 1) == 0,
         )
     };
-    session.grant(group, source, ttl, tos, no_loop).map_err(CallError::errno)
+    session
+        .grant(group, source, ttl, tos, no_loop)
+        .map_err(CallError::errno)
 }
 
 /// The way of a datagram without a destination, on a socket that is ours.
@@ -117,7 +122,11 @@ fn way_of_peer(fd: c_int, object: &'static Object) -> Way {
     let peer = group.map_or_else(|| object.peer.get(), |group| group.page().peer.get());
     let Some(peer) = peer else {
         // A plain sender that is connected elsewhere is the kernel's.
-        return if group.is_some() { Way::Refused(libc::EDESTADDRREQ) } else { Way::Kernel };
+        return if group.is_some() {
+            Way::Refused(libc::EDESTADDRREQ)
+        } else {
+            Way::Kernel
+        };
     };
     if let Some(session) = session::get()
         && let Some(grant) = object.peer_grant(session.id().0)
@@ -216,7 +225,6 @@ fn submit(
     }
     if descriptor::get(fd).is_some_and(Object::is_write_shut) {
         return fail_len(libc::EPIPE); // without a signal: that is for streams
-
     }
     let me = session::thread_mark();
     let fill = |area: &libexo::shm::area::Area, position| payload.write_to(area, position);
@@ -266,8 +274,12 @@ fn wait_for_room(
     // that blocks in the kernel: the wait is libc's recv.
     let path = env::socket_path().ok_or(libc::ENETDOWN)?;
     let channel = Channel::connect(path).map_err(|_| libc::ENETDOWN)?;
-    let request = Request::WaitRoom { session: session.id() };
-    channel.send(request.emit(1).as_bytes(), &[]).map_err(|_| libc::ENETDOWN)?;
+    let request = Request::WaitRoom {
+        session: session.id(),
+    };
+    channel
+        .send(request.emit(1).as_bytes(), &[])
+        .map_err(|_| libc::ENETDOWN)?;
     let mut timeout = [0_i64; 2];
     let mut timeout_len: socklen_t = 16;
     // SAFETY: 16 writable, then readable bytes; one writable byte.
@@ -289,7 +301,12 @@ fn wait_for_room(
             );
         }
         let mut byte = 0_u8;
-        real::recv(channel.descriptor().raw(), (&raw mut byte).cast::<c_void>(), 1, 0)
+        real::recv(
+            channel.descriptor().raw(),
+            (&raw mut byte).cast::<c_void>(),
+            1,
+            0,
+        )
     };
     match received {
         1 => Ok(()),
@@ -306,19 +323,19 @@ fn wait_for_room(
 #[inline]
 unsafe fn go(
     fd: c_int,
-    way: Way,
+    way: &Way,
     payload: Payload,
     flags: c_int,
     kernel: impl FnOnce() -> ssize_t,
 ) -> ssize_t {
     match way {
-        Way::Group(session, grant, limit) => submit(fd, session, grant, limit, payload, flags),
+        Way::Group(session, grant, limit) => submit(fd, session, *grant, *limit, payload, flags),
         Way::Kernel => kernel(),
-        Way::Refused(errno) => fail_len(errno),
+        Way::Refused(errno) => fail_len(*errno),
         Way::Outside(socket, target) => {
             let inet6 = descriptor::get(fd).is_some_and(|object| object.inet6);
             let mut name: names::NameBytes = [0; 28];
-            let len = names::encode(target, inet6, &mut name);
+            let len = names::encode(*target, inet6, &mut name);
             // SAFETY: all zero is a message without anything.
             let mut message: msghdr = unsafe { core::mem::zeroed() };
             message.msg_name = name.as_mut_ptr().cast();
@@ -326,14 +343,17 @@ unsafe fn go(
             message.msg_iov = payload.iov.cast_mut();
             message.msg_iovlen = payload.count;
             // SAFETY: name and buffers are readable.
-            unsafe { real::sendmsg(socket, &raw const message, flags) }
+            unsafe { real::sendmsg(*socket, &raw const message, flags) }
         }
     }
 }
 
 /// One buffer as an iovec.
 const fn single(buf: *const c_void, len: size_t) -> iovec {
-    iovec { iov_base: buf.cast_mut(), iov_len: len }
+    iovec {
+        iov_base: buf.cast_mut(),
+        iov_len: len,
+    }
 }
 
 /// Sends without a destination.
@@ -345,11 +365,15 @@ unsafe fn send_to_peer(
     flags: c_int,
     kernel: impl FnOnce() -> ssize_t,
 ) -> ssize_t {
-    let Some(object) = descriptor::get(fd) else { return kernel() };
+    let Some(object) = descriptor::get(fd) else {
+        return kernel();
+    };
     // SAFETY: the caller's buffers.
-    let Some(payload) = (unsafe { Payload::new(iov, count) }) else { return kernel() };
+    let Some(payload) = (unsafe { Payload::new(iov, count) }) else {
+        return kernel();
+    };
     // SAFETY: as above.
-    unsafe { go(fd, way_of_peer(fd, object), payload, flags, kernel) }
+    unsafe { go(fd, &way_of_peer(fd, object), payload, flags, kernel) }
 }
 
 #[unsafe(no_mangle)]
@@ -360,12 +384,19 @@ pub unsafe extern "C" fn send(fd: c_int, buf: *const c_void, len: size_t, flags:
             return real::send(fd, buf, len, flags);
         }
         let part = single(buf, len);
-        send_to_peer(fd, &raw const part, 1, flags, || real::send(fd, buf, len, flags))
+        send_to_peer(fd, &raw const part, 1, flags, || {
+            real::send(fd, buf, len, flags)
+        })
     }
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn __send(fd: c_int, buf: *const c_void, len: size_t, flags: c_int) -> ssize_t {
+pub unsafe extern "C" fn __send(
+    fd: c_int,
+    buf: *const c_void,
+    len: size_t,
+    flags: c_int,
+) -> ssize_t {
     // SAFETY: as above.
     unsafe { send(fd, buf, len, flags) }
 }
@@ -436,7 +467,7 @@ unsafe fn concerns_us(fd: c_int, name: *const sockaddr, len: socklen_t) -> Optio
         {
             return None;
         }
-        names::parse(name, len)
+        names::parse_target(name, len)
     }
 }
 
@@ -474,9 +505,15 @@ unsafe fn sendto_ours(
         if name.is_null() {
             return send_to_peer(fd, &raw const part, 1, flags, kernel);
         }
-        let Some(target) = concerns_us(fd, name, name_len) else { return kernel() };
-        let payload = Payload { iov: &raw const part, count: 1, len };
-        go(fd, way_to(fd, target), payload, flags, kernel)
+        let Some(target) = concerns_us(fd, name, name_len) else {
+            return kernel();
+        };
+        let payload = Payload {
+            iov: &raw const part,
+            count: 1,
+            len,
+        };
+        go(fd, &way_to(fd, target), payload, flags, kernel)
     }
 }
 
@@ -519,7 +556,7 @@ unsafe fn sendmsg_ours(fd: c_int, message: *const msghdr, flags: c_int) -> ssize
         let Some(payload) = Payload::new(header.msg_iov, header.msg_iovlen) else {
             return kernel();
         };
-        go(fd, way_to(fd, target), payload, flags, kernel)
+        go(fd, &way_to(fd, target), payload, flags, kernel)
     }
 }
 
@@ -607,4 +644,3 @@ pub unsafe extern "C" fn sendfile64(
     // SAFETY: as above; `off_t` has 64 bits.
     unsafe { sendfile(out, input, offset, count) }
 }
-

@@ -258,7 +258,10 @@ pub struct Packet {
 
 impl Packet {
     fn begin(kind: u16, id: u32) -> Self {
-        let mut packet = Self { bytes: [0; PACKET_MAX], len: 0 };
+        let mut packet = Self {
+            bytes: [0; PACKET_MAX],
+            len: 0,
+        };
         packet.put(&MAGIC.to_le_bytes());
         packet.put(&VERSION.to_le_bytes());
         packet.put(&kind.to_le_bytes());
@@ -320,8 +323,10 @@ struct Fields<'a> {
 
 impl Fields<'_> {
     fn take<const N: usize>(&mut self) -> Result<[u8; N], ParseError> {
-        let (field, rest) =
-            self.rest.split_first_chunk::<N>().ok_or(ParseError::Length { len: self.len })?;
+        let (field, rest) = self
+            .rest
+            .split_first_chunk::<N>()
+            .ok_or(ParseError::Length { len: self.len })?;
         self.rest = rest;
         Ok(*field)
     }
@@ -356,22 +361,30 @@ impl Fields<'_> {
                 let v4 = Ipv4Addr::new(octets[0], octets[1], octets[2], octets[3]);
                 Ok(SocketAddr::new(IpAddr::V4(v4), port))
             }
-            6 => {
-                Ok(SocketAddr::V6(SocketAddrV6::new(Ipv6Addr::from(octets), port, 0, scope)))
-            }
+            6 => Ok(SocketAddr::V6(SocketAddrV6::new(
+                Ipv6Addr::from(octets),
+                port,
+                0,
+                scope,
+            ))),
             _ => Err(self.bad_field()),
         }
     }
 
     fn end<T>(self, value: T) -> Result<T, ParseError> {
-        if self.rest.is_empty() { Ok(value) } else { Err(ParseError::Length { len: self.len }) }
+        if self.rest.is_empty() {
+            Ok(value)
+        } else {
+            Err(ParseError::Length { len: self.len })
+        }
     }
 }
 
 fn open(bytes: &[u8]) -> Result<(u16, u32, Fields<'_>), ParseError> {
     let len = bytes.len();
-    let (header, rest) =
-        bytes.split_first_chunk::<HEADER_BYTES>().ok_or(ParseError::Length { len })?;
+    let (header, rest) = bytes
+        .split_first_chunk::<HEADER_BYTES>()
+        .ok_or(ParseError::Length { len })?;
     let word = |at: usize| {
         u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
     };
@@ -396,24 +409,45 @@ impl Request {
     pub fn emit(&self, id: u32) -> Packet {
         match *self {
             Self::Hello => Packet::begin(1, id),
-            Self::OpenSocket { cookie, inode, inet6, relay, bound } => Packet::begin(2, id)
+            Self::OpenSocket {
+                cookie,
+                inode,
+                inet6,
+                relay,
+                bound,
+            } => Packet::begin(2, id)
                 .u64(cookie)
                 .u64(inode)
                 .bytes4([u8::from(inet6), u8::from(relay), 0, 0])
                 .address(bound),
-            Self::Join { socket, group, interface } => {
-                Packet::begin(3, id).u32(socket.0).address(group).u32(interface)
-            }
-            Self::Leave { socket, slot } => Packet::begin(4, id).u32(socket.0).u32(slot),
-            Self::Grant { group, source, ttl, tos, no_loop } => Packet::begin(5, id)
+            Self::Join {
+                socket,
+                group,
+                interface,
+            } => Packet::begin(3, id)
+                .u32(socket.0)
                 .address(group)
-                .address(source)
-                .bytes4([ttl, tos, u8::from(no_loop), 0]),
+                .u32(interface),
+            Self::Leave { socket, slot } => Packet::begin(4, id).u32(socket.0).u32(slot),
+            Self::Grant {
+                group,
+                source,
+                ttl,
+                tos,
+                no_loop,
+            } => Packet::begin(5, id).address(group).address(source).bytes4([
+                ttl,
+                tos,
+                u8::from(no_loop),
+                0,
+            ]),
             Self::Sweep => Packet::begin(6, id),
             Self::Adopt { cookie } => Packet::begin(7, id).u64(cookie),
             Self::Log { socket, group } => Packet::begin(8, id).u32(socket.0).u32(group.0),
             Self::Demote { socket, reason } => {
-                Packet::begin(9, id).u32(socket.0).bytes4([reason as u8, 0, 0, 0])
+                Packet::begin(9, id)
+                    .u32(socket.0)
+                    .bytes4([reason as u8, 0, 0, 0])
             }
             Self::Ring { socket } => Packet::begin(10, id).u32(socket.0),
             Self::WaitRoom { session } => Packet::begin(11, id).u32(session.0),
@@ -439,36 +473,66 @@ impl Request {
                 let (cookie, inode) = (fields.u64()?, fields.u64()?);
                 let [inet6, relay, _, _] = fields.take::<4>()?;
                 let (inet6, relay) = (fields.flag(inet6)?, fields.flag(relay)?);
-                Self::OpenSocket { cookie, inode, inet6, relay, bound: fields.address()? }
+                Self::OpenSocket {
+                    cookie,
+                    inode,
+                    inet6,
+                    relay,
+                    bound: fields.address()?,
+                }
             }
             3 => Self::Join {
                 socket: SocketId(fields.u32()?),
                 group: fields.address()?,
                 interface: fields.u32()?,
             },
-            4 => Self::Leave { socket: SocketId(fields.u32()?), slot: fields.u32()? },
+            4 => Self::Leave {
+                socket: SocketId(fields.u32()?),
+                slot: fields.u32()?,
+            },
             5 => {
                 let (group, source) = (fields.address()?, fields.address()?);
                 let [ttl, tos, no_loop, _] = fields.take::<4>()?;
-                Self::Grant { group, source, ttl, tos, no_loop: fields.flag(no_loop)? }
+                Self::Grant {
+                    group,
+                    source,
+                    ttl,
+                    tos,
+                    no_loop: fields.flag(no_loop)?,
+                }
             }
             6 => Self::Sweep,
-            7 => Self::Adopt { cookie: fields.u64()? },
-            8 => Self::Log { socket: SocketId(fields.u32()?), group: GroupId(fields.u32()?) },
+            7 => Self::Adopt {
+                cookie: fields.u64()?,
+            },
+            8 => Self::Log {
+                socket: SocketId(fields.u32()?),
+                group: GroupId(fields.u32()?),
+            },
             9 => {
                 let socket = SocketId(fields.u32()?);
                 let [reason, ..] = fields.take::<4>()?;
                 let reason = DemoteReason::from_byte(reason).ok_or_else(|| fields.bad_field())?;
                 Self::Demote { socket, reason }
             }
-            10 => Self::Ring { socket: SocketId(fields.u32()?) },
-            11 => Self::WaitRoom { session: SessionId(fields.u32()?) },
+            10 => Self::Ring {
+                socket: SocketId(fields.u32()?),
+            },
+            11 => Self::WaitRoom {
+                session: SessionId(fields.u32()?),
+            },
             12 => Self::Ask(Query::Status),
-            13 => Self::Ask(Query::AddGroup { address: fields.address()? }),
+            13 => Self::Ask(Query::AddGroup {
+                address: fields.address()?,
+            }),
             14 => Self::Ask(Query::Reload),
             15 => Self::Ask(Query::Stop),
-            16 => Self::Holder { socket: SocketId(fields.u32()?) },
-            17 => Self::Closed { socket: SocketId(fields.u32()?) },
+            16 => Self::Holder {
+                socket: SocketId(fields.u32()?),
+            },
+            17 => Self::Closed {
+                socket: SocketId(fields.u32()?),
+            },
             found => return Err(ParseError::Kind { found }),
         };
         fields.end((request, id))
@@ -499,10 +563,19 @@ impl Reply {
     pub fn parse(bytes: &[u8]) -> Result<(Self, u32), ParseError> {
         let (kind, id, mut fields) = open(bytes)?;
         let reply = match kind {
-            0x8001 => Self::Welcome { session: SessionId(fields.u32()?) },
-            0x8002 => Self::Socket { socket: SocketId(fields.u32()?) },
-            0x8003 => Self::Joined { slot: fields.u32()?, group: GroupId(fields.u32()?) },
-            0x8005 => Self::Granted { grant: GrantId(fields.u32()?) },
+            0x8001 => Self::Welcome {
+                session: SessionId(fields.u32()?),
+            },
+            0x8002 => Self::Socket {
+                socket: SocketId(fields.u32()?),
+            },
+            0x8003 => Self::Joined {
+                slot: fields.u32()?,
+                group: GroupId(fields.u32()?),
+            },
+            0x8005 => Self::Granted {
+                grant: GrantId(fields.u32()?),
+            },
             0x8008 => Self::Log,
             0x8006 => Self::Done,
             0x800c => Self::Document { len: fields.u64()? },

@@ -15,26 +15,41 @@ fn request() -> impl Strategy<Value = Request> {
     let socket = any::<u32>().prop_map(SocketId);
     prop_oneof![
         proptest::strategy::Just(Request::Hello),
-        (any::<u64>(), any::<u64>(), any::<bool>(), any::<bool>(), address()).prop_map(
-            |(cookie, inode, inet6, relay, bound)| Request::OpenSocket {
+        (
+            any::<u64>(),
+            any::<u64>(),
+            any::<bool>(),
+            any::<bool>(),
+            address()
+        )
+            .prop_map(|(cookie, inode, inet6, relay, bound)| Request::OpenSocket {
                 cookie,
                 inode,
                 inet6,
                 relay,
                 bound
+            }),
+        (any::<u32>().prop_map(SocketId), address(), any::<u32>()).prop_map(
+            |(socket, group, interface)| Request::Join {
+                socket,
+                group,
+                interface
             }
         ),
-        (any::<u32>().prop_map(SocketId), address(), any::<u32>())
-            .prop_map(|(socket, group, interface)| Request::Join { socket, group, interface }),
-        (address(), address(), any::<u8>(), any::<u8>(), any::<bool>()).prop_map(
-            |(group, source, ttl, tos, no_loop)| Request::Grant {
+        (
+            address(),
+            address(),
+            any::<u8>(),
+            any::<u8>(),
+            any::<bool>()
+        )
+            .prop_map(|(group, source, ttl, tos, no_loop)| Request::Grant {
                 group,
                 source,
                 ttl,
                 tos,
                 no_loop
-            }
-        ),
+            }),
         (socket, any::<u32>()).prop_map(|(socket, slot)| Request::Leave { socket, slot }),
         address().prop_map(|address| Request::Ask(Query::AddGroup { address })),
         any::<u64>().prop_map(|cookie| Request::Adopt { cookie }),
@@ -66,9 +81,16 @@ proptest! {
 #[test]
 fn every_reply_survives_the_way() {
     for reply in [
-        Reply::Welcome { session: SessionId(7) },
-        Reply::Socket { socket: SocketId(9) },
-        Reply::Joined { slot: 3, group: GroupId(2) },
+        Reply::Welcome {
+            session: SessionId(7),
+        },
+        Reply::Socket {
+            socket: SocketId(9),
+        },
+        Reply::Joined {
+            slot: 3,
+            group: GroupId(2),
+        },
         Reply::Granted { grant: GrantId(5) },
         Reply::Log,
         Reply::Done,
@@ -84,5 +106,8 @@ fn another_version_is_named() {
     let mut packet = Request::Hello.emit(1);
     let mut bytes = packet.as_bytes().to_vec();
     bytes[4] = 9;
-    assert_eq!(Request::parse(&bytes), Err(ParseError::Version { found: 9 }));
+    assert_eq!(
+        Request::parse(&bytes),
+        Err(ParseError::Version { found: 9 })
+    );
 }

@@ -18,8 +18,8 @@ use std::collections::VecDeque;
 use super::marks::Marks;
 use super::params::Params;
 use super::{
-    Admit, Delivery, Engine, Event, Frame, Hint, PersistId, Port, Record, Stage, Submission, Ticket,
-    Transmit, View, Violation,
+    Admit, Delivery, Engine, Event, Frame, Hint, PersistId, Port, Record, Stage, Submission,
+    Ticket, Transmit, View, Violation,
 };
 use crate::ids::{Epoch, HostId, Position, Seq};
 use crate::quorum::majority;
@@ -111,7 +111,9 @@ impl Ring {
     /// the author of the tail, in cyclic order.
     fn owner_of_next(&self) -> HostId {
         let after = self.ring.iter().find(|host| **host > self.author_of_tail);
-        *after.or_else(|| self.ring.first()).expect("a ring has at least a majority of members")
+        *after
+            .or_else(|| self.ring.first())
+            .expect("a ring has at least a majority of members")
     }
 
     /// Writes the next turn if it is ours and there is something to send.
@@ -121,7 +123,12 @@ impl Ring {
         }
         let messages = self.queue.pack(self.params.turn_bytes_max);
         let position = self.marks.extend();
-        self.log.push_back(Turn { position, epoch: self.joined, author: self.me, messages });
+        self.log.push_back(Turn {
+            position,
+            epoch: self.joined,
+            author: self.me,
+            messages,
+        });
         self.author_of_tail = self.me;
         self.last[usize::from(self.me.0)] = Some(position);
         self.update_agreement();
@@ -211,17 +218,30 @@ impl Engine for Ring {
         let Marks { .. } = self.marks;
         let (safe, agreed, tail) = (self.marks.safe(), self.marks.agreed(), self.marks.tail());
         if safe > agreed || agreed > tail {
-            return broken("I2", format!("safe {safe:?}, agreed {agreed:?}, tail {tail:?}"));
+            return broken(
+                "I2",
+                format!("safe {safe:?}, agreed {agreed:?}, tail {tail:?}"),
+            );
         }
         if self.joined > self.promised {
-            return broken("I2", format!("joined {:?}, promised {:?}", self.joined, self.promised));
+            return broken(
+                "I2",
+                format!("joined {:?}, promised {:?}", self.joined, self.promised),
+            );
         }
-        if !self.log.iter().is_sorted_by_key(|turn| (turn.epoch, turn.position)) {
+        if !self
+            .log
+            .iter()
+            .is_sorted_by_key(|turn| (turn.epoch, turn.position))
+        {
             return broken("I4", format!("{:?}", self.log));
         }
         let packed: usize = self.log.iter().map(|turn| turn.messages).sum();
         if packed != self.queue.packed() {
-            return broken("I9", format!("{packed} in the log, {} packed", self.queue.packed()));
+            return broken(
+                "I9",
+                format!("{packed} in the log, {} packed", self.queue.packed()),
+            );
         }
         if self.queue.bytes() > self.params.queue_bytes_max {
             return broken("I12", format!("{} bytes queued", self.queue.bytes()));

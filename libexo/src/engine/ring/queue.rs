@@ -65,14 +65,26 @@ impl Queue {
 
     /// Appends a message. False: there is no room.
     pub(super) fn push(&mut self, ticket: Ticket, submission: Submission<'_>) -> bool {
-        let Submission { group, origin, bytes } = submission;
+        let Submission {
+            group,
+            origin,
+            bytes,
+        } = submission;
         if self.places.len() == self.places_max {
             return false;
         }
-        let Some(offset) = self.room_for(bytes.len()) else { return false };
+        let Some(offset) = self.room_for(bytes.len()) else {
+            return false;
+        };
         self.bytes[offset..offset + bytes.len()].copy_from_slice(bytes);
         self.end = offset + bytes.len();
-        self.places.push_back(Place { group, origin, ticket, offset, len: bytes.len() });
+        self.places.push_back(Place {
+            group,
+            origin,
+            ticket,
+            offset,
+            len: bytes.len(),
+        });
         true
     }
 
@@ -110,10 +122,24 @@ impl Queue {
 
     /// Takes the first packed message out.
     pub(super) fn take_packed(&mut self) -> Message<'_> {
-        assert!(self.packed > 0, "a turn in the log has messages in the queue");
+        assert!(
+            self.packed > 0,
+            "a turn in the log has messages in the queue"
+        );
         self.packed -= 1;
         let place = self.places.pop_front().expect("`packed` counts places");
-        let Place { group, origin, ticket, offset, len } = place;
-        Message { group, origin, ticket, bytes: &self.bytes[offset..offset + len] }
+        let Place {
+            group,
+            origin,
+            ticket,
+            offset,
+            len,
+        } = place;
+        Message {
+            group,
+            origin,
+            ticket,
+            bytes: &self.bytes[offset..offset + len],
+        }
     }
 }
