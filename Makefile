@@ -72,6 +72,7 @@ licences: ## step: licences and sources of what is linked (when cargo-deny is th
 	else echo "skipped: cargo-deny is not installed (cargo install cargo-deny)"; fi
 
 compat: ## step: programs natively and under Exo, compared
+	compat-tests/setup.sh
 	@if cargo nextest --version >/dev/null 2>&1; then \
 	  set -x; EXO_BIN_DIR=$(RELEASE) cargo nextest run -p compat-tests; \
 	else \

@@ -118,7 +118,7 @@ impl<'a> Group<'a> {
         let me = thread_mark();
         self.session
             .submit(me, self.grant, bytes.len(), |area, position| {
-                area.write(position, bytes)
+                area.write(position, bytes);
             })
             .map_err(|Full| GroupError::Full)
     }
