@@ -2,7 +2,7 @@
 //!
 //! One epoll loop over the listening socket, the connections, a pidfd for each attached process,
 //! signals, and the sockets whose unicast datagrams are relayed. Every packet is parsed into a
-//! [`Request`](libexo::control::message::Request) before anything is done with it; what cannot be
+//! [`Request`] before anything is done with it; what cannot be
 //! parsed ends that connection, is logged once, and is nobody else's business.
 
 mod handlers;
