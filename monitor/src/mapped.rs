@@ -67,13 +67,6 @@ pub(crate) struct Made<T> {
     pub(crate) area: Area,
 }
 
-fn region_len(header_bytes: usize, capacity: u64) -> Result<usize, Errno> {
-    usize::try_from(capacity)
-        .ok()
-        .and_then(|capacity| capacity.checked_add(header_bytes))
-        .ok_or(Errno::NOMEM)
-}
-
 /// Makes the board.
 pub(crate) fn board() -> Result<(Descriptor, Mapped<Board>), Errno> {
     let region = Region::create("exo-board", BOARD_BYTES, Writers::MakerOnly)?;
@@ -84,32 +77,44 @@ pub(crate) fn board() -> Result<(Descriptor, Mapped<Board>), Errno> {
 
 /// Makes a lane.
 pub(crate) fn lane(capacity: u64) -> Result<Made<LaneHeader>, Errno> {
-    let header_bytes = libexo::shm::submit_ring::HEADER_BYTES;
-    let region = Region::create(
+    use libexo::shm::submit_ring::HEADER_BYTES;
+    let initialise = |header: &LaneHeader| header.initialise(capacity);
+    circular(
         "exo-lane",
-        region_len(header_bytes, capacity)?,
+        HEADER_BYTES,
+        capacity,
         Writers::Holders,
-    )?;
-    let header = Mapped::<LaneHeader>::new(region.mapping);
-    header.initialise(capacity);
-    let area = header.area(header_bytes, capacity);
-    Ok(Made {
-        fd: region.fd,
-        header,
-        area,
-    })
+        initialise,
+    )
 }
 
 /// Makes a group's log.
 pub(crate) fn log(capacity: u64) -> Result<Made<LogHeader>, Errno> {
-    let header_bytes = libexo::shm::log::HEADER_BYTES;
-    let region = Region::create(
+    use libexo::shm::log::HEADER_BYTES;
+    let initialise = |header: &LogHeader| header.initialise(capacity);
+    circular(
         "exo-log",
-        region_len(header_bytes, capacity)?,
+        HEADER_BYTES,
+        capacity,
         Writers::MakerOnly,
-    )?;
-    let header = Mapped::<LogHeader>::new(region.mapping);
-    header.initialise(capacity);
+        initialise,
+    )
+}
+
+fn circular<T>(
+    name: &str,
+    header_bytes: usize,
+    capacity: u64,
+    writers: Writers,
+    initialise: impl FnOnce(&T),
+) -> Result<Made<T>, Errno> {
+    let len = usize::try_from(capacity)
+        .ok()
+        .and_then(|capacity| capacity.checked_add(header_bytes))
+        .ok_or(Errno::NOMEM)?;
+    let region = Region::create(name, len, writers)?;
+    let header = Mapped::<T>::new(region.mapping);
+    initialise(&header);
     let area = header.area(header_bytes, capacity);
     Ok(Made {
         fd: region.fd,

@@ -16,9 +16,10 @@ pub(crate) fn look_up(slot: &AtomicPtr<c_void>, name: &CStr) -> *mut c_void {
     found
 }
 
-/// Declares `real::name`, which calls libc's function.
+/// Declares `real::name`, which calls libc's function. What stands before the arrow is how these
+/// functions say that they failed.
 macro_rules! real {
-    ($($name:ident($($arg:ident: $type:ty),*) -> $result:ty;)*) => {$(
+    ($failed:expr => $($name:ident($($arg:ident: $type:ty),*) -> $result:ty;)*) => {$(
         #[inline]
         pub(crate) unsafe fn $name($($arg: $type),*) -> $result {
             static SLOT: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
@@ -33,7 +34,7 @@ macro_rules! real {
                 address = look_up(&SLOT, NAME);
                 if address.is_null() {
                     crate::errno::set(libc::ENOSYS);
-                    return -1;
+                    return $failed;
                 }
             }
             // SAFETY: the address is libc's function of this name, which has this signature.
@@ -53,7 +54,7 @@ use libc::{
     pollfd, sigset_t, size_t, sockaddr, socklen_t, ssize_t, timespec, timeval,
 };
 
-real! {
+real! { -1 =>
     socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int;
     socketpair(domain: c_int, kind: c_int, protocol: c_int, pair: *mut c_int) -> c_int;
     accept(fd: c_int, name: *mut sockaddr, len: *mut socklen_t) -> c_int;
@@ -100,38 +101,7 @@ real! {
     syscall(number: c_long, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize) -> c_long;
 }
 
-/// Declares `real::name` for a function that returns a pointer.
-macro_rules! real_pointer {
-    ($($name:ident($($arg:ident: $type:ty),*) -> $result:ty;)*) => {$(
-        pub(crate) unsafe fn $name($($arg: $type),*) -> $result {
-            static SLOT: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
-            const NAME: &CStr = {
-                match CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes()) {
-                    Ok(name) => name,
-                    Err(_) => panic!("a function name"),
-                }
-            };
-            let mut address = SLOT.load(Ordering::Relaxed);
-            if address.is_null() {
-                address = look_up(&SLOT, NAME);
-                if address.is_null() {
-                    crate::errno::set(libc::ENOSYS);
-                    return core::ptr::null_mut();
-                }
-            }
-            // SAFETY: the address is libc's function of this name, which has this signature.
-            let function = unsafe {
-                core::mem::transmute::<*mut c_void, unsafe extern "C" fn($($type),*) -> $result>(
-                    address,
-                )
-            };
-            // SAFETY: the caller keeps the contract of the function.
-            unsafe { function($($arg),*) }
-        }
-    )*};
-}
-
-real_pointer! {
+real! { core::ptr::null_mut() =>
     fdopen(fd: c_int, mode: *const libc::c_char) -> *mut libc::FILE;
     freopen(path: *const libc::c_char, mode: *const libc::c_char, file: *mut libc::FILE) -> *mut libc::FILE;
 }

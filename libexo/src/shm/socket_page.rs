@@ -11,7 +11,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use super::doorbell::Doorbell;
 use super::log::Cursor;
-use super::{LAYOUT_VERSION, LayoutError, MAGIC};
+use super::{LayoutError, Preamble};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// Bytes of a socket page.
@@ -235,8 +235,7 @@ impl Membership {
 #[derive(Debug)]
 #[repr(C)]
 pub struct SocketPage {
-    magic: AtomicU32,
-    version: AtomicU32,
+    preamble: Preamble,
     /// The monitor's number of this socket. Monitor.
     pub socket: AtomicU32,
     /// See [`delivery`]. Monitor.
@@ -278,9 +277,8 @@ const _: () = {
 impl SocketPage {
     /// Writes the words that never change. Maker of the region only.
     pub fn initialise(&self, socket: u32) {
-        self.magic.store(MAGIC, Ordering::Relaxed);
+        self.preamble.initialise();
         self.socket.store(socket, Ordering::Relaxed);
-        self.version.store(LAYOUT_VERSION, Ordering::Release);
     }
 
     /// Checks that a mapped region of `region_bytes` is a socket page.
@@ -289,20 +287,7 @@ impl SocketPage {
     ///
     /// [`LayoutError`] with what was found.
     pub fn check(&self, region_bytes: u64) -> Result<(), LayoutError> {
-        let found = self.magic.load(Ordering::Relaxed);
-        if found != MAGIC {
-            return Err(LayoutError::Magic { found });
-        }
-        let found = self.version.load(Ordering::Relaxed);
-        if found != LAYOUT_VERSION {
-            return Err(LayoutError::Version { found });
-        }
-        if region_bytes != PAGE_BYTES as u64 {
-            return Err(LayoutError::Size {
-                len_bytes: region_bytes,
-            });
-        }
-        Ok(())
+        self.preamble.check(region_bytes, Some(PAGE_BYTES as u64))
     }
 
     /// The doorbell's words.
