@@ -220,7 +220,15 @@ unsafe fn poll_ours(
     }
 }
 
-/// Whether some entry is read from shared memory.
+/// Whether the kernel's answer for a socket of ours may have to be changed.
+#[inline(never)]
+fn concerns(entry: &pollfd, object: &Object) -> bool {
+    (entry.events & READABLE != 0 && object.receiver().is_some())
+        || (entry.events & WRITABLE != 0
+            && session::get().is_some_and(|session| is_full(entry.fd, session)))
+}
+
+/// Whether some entry does.
 unsafe fn concerns_us(fds: *const pollfd, count: nfds_t) -> bool {
     if !descriptor::is_used() || !crate::names::is_user(fds.cast()) {
         return false;
@@ -229,10 +237,7 @@ unsafe fn concerns_us(fds: *const pollfd, count: nfds_t) -> bool {
     // SAFETY: the caller's array.
     (0..count).any(|i| unsafe {
         let entry = &*fds.add(i);
-        (entry.events & READABLE != 0 && receiver(entry.fd).is_some())
-            || (entry.events & WRITABLE != 0
-                && descriptor::get(entry.fd).is_some()
-                && session::get().is_some_and(|session| is_full(entry.fd, session)))
+        descriptor::get(entry.fd).is_some_and(|object| concerns(entry, object))
     })
 }
 
