@@ -17,7 +17,7 @@ use std::sync::Arc;
 use libexo::ids::{GrantId, GroupId, Seq};
 use libexo::shm::area::Area;
 use libexo::shm::board::{Board, MarkedGroup};
-use libexo::shm::doorbell::{Doorbell, STICKY, Take};
+use libexo::shm::doorbell::{Doorbell, STICKY, Sleepers, Take};
 use libexo::shm::log::{
     Cursor, LogHeader, LogReader, LogWriter, Look, Origin, RecordHead, raise_floor,
 };
@@ -667,6 +667,134 @@ fn bytes_behind_a_relayed_datagram_keep_their_token() {
         socket.queue().mail_in_front = false; // received
         publishing.join().expect("no panic");
         socket.assert_readiness_is_true();
+    });
+}
+
+// ---- sleeping receivers -----------------------------------------------------------------------
+
+/// A socket's threads that sleep in a blocking receive. The lock is the kernel's of the futex.
+struct Bedroom {
+    tail: AtomicU64,
+    next: AtomicU64,
+    count: AtomicU32,
+    wakes: AtomicU32,
+    /// Wake-ups that the kernel has given out and nobody has used yet.
+    given: Mutex<u32>,
+    woken: Condvar,
+}
+
+impl Bedroom {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            tail: AtomicU64::new(0),
+            next: AtomicU64::new(0),
+            count: AtomicU32::new(0),
+            wakes: AtomicU32::new(0),
+            given: Mutex::new(0),
+            woken: Condvar::new(),
+        })
+    }
+
+    fn sleepers(&self) -> Sleepers<'_> {
+        Sleepers {
+            count: &self.count,
+            wakes: &self.wakes,
+        }
+    }
+
+    /// As the monitor: publishes up to `tail`, and wakes for as many messages.
+    fn publish(&self, tail: u64, messages: u32) {
+        self.tail.store(tail, Ordering::Release);
+        let count = self.sleepers().count_to_wake(messages);
+        if count > 0 {
+            *self.given.lock().expect("not poisoned") += count;
+            self.woken.notify_all();
+        }
+    }
+
+    fn take(&self) -> Option<u64> {
+        loop {
+            let next = self.next.load(Ordering::Acquire);
+            if next >= self.tail.load(Ordering::Acquire) {
+                return None;
+            }
+            if self
+                .next
+                .compare_exchange(next, next + 1, Ordering::SeqCst, Ordering::Relaxed)
+                .is_ok()
+            {
+                return Some(next);
+            }
+        }
+    }
+
+    fn take_waiting(&self, looks_again: bool) -> u64 {
+        loop {
+            if let Some(taken) = self.take() {
+                return taken;
+            }
+            let seen = self.sleepers().announce();
+            let is_empty =
+                || self.next.load(Ordering::Acquire) >= self.tail.load(Ordering::Acquire);
+            if !looks_again || is_empty() {
+                // futex(2): compares and falls asleep as one step.
+                let mut given = self.given.lock().expect("not poisoned");
+                while self.wakes.load(Ordering::SeqCst) == seen && *given == 0 {
+                    given = self.woken.wait(given).expect("not poisoned");
+                }
+                *given = given.saturating_sub(1);
+            }
+            self.sleepers().retract();
+        }
+    }
+}
+
+fn sleepers_take(readers: usize, batches: &'static [u32], looks_again: bool) {
+    let room = Bedroom::new();
+    let monitor = Arc::clone(&room);
+    let publishing = thread::spawn(move || {
+        let mut tail = 0;
+        for messages in batches {
+            tail += u64::from(*messages);
+            monitor.publish(tail, *messages);
+        }
+    });
+    let others: Vec<_> = (1..readers)
+        .map(|_| {
+            let other = Arc::clone(&room);
+            thread::spawn(move || other.take_waiting(looks_again))
+        })
+        .collect();
+    let mut taken = vec![room.take_waiting(looks_again)];
+    publishing.join().expect("no panic");
+    taken.extend(
+        others
+            .into_iter()
+            .map(|other| other.join().expect("no panic")),
+    );
+    taken.sort_unstable();
+    assert_eq!(taken, (0..readers as u64).collect::<Vec<_>>());
+}
+
+#[test]
+fn sleeping_receiver_is_woken_for_a_message() {
+    bounded(3, || sleepers_take(1, &[1], true));
+}
+
+#[test]
+fn sleeping_receivers_are_woken_for_a_batch() {
+    bounded(2, || sleepers_take(2, &[2], true));
+}
+
+#[test]
+fn sleeping_receivers_are_woken_one_by_one() {
+    bounded(2, || sleepers_take(2, &[1, 1], true));
+}
+
+#[test]
+fn receiver_that_does_not_look_again_before_it_sleeps_fails() {
+    must_fail(3, "the look after announce", || {
+        sleepers_take(1, &[1], false)
     });
 }
 

@@ -207,7 +207,7 @@ fn take_over(
         state.doorbell().make_sticky();
         state.set(page::EACH_EDGE, shared || history & descriptor::EDGE != 0);
     }
-    state.set(page::WILDCARD, bound == Bound::Wildcard);
+    state.set(page::RELAYED, relay);
     object.set_group(group);
     crate::hooks::options::refresh_wishes(fd, object);
     Ok(())

@@ -17,7 +17,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use rustix::fd::AsFd;
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::pair::{self, Bound};
 use super::session::{CallError, Session};
@@ -47,6 +47,9 @@ pub enum GroupError {
     /// The kernel refused a socket for the doorbell.
     #[error("cannot make a doorbell: {0}")]
     Doorbell(Errno),
+    /// The sleep ended without a datagram.
+    #[error("interrupted while waiting for a datagram: {0}")]
+    Sleep(Errno),
     /// A datagram longer than any UDP datagram.
     #[error("a datagram of {len} bytes is longer than {DATAGRAM_MAX}")]
     TooLong {
@@ -154,28 +157,30 @@ impl<'a> Group<'a> {
     ///
     /// # Errors
     ///
-    /// [`GroupError::Expelled`], or [`GroupError::Doorbell`] if a signal interrupts the sleep
+    /// [`GroupError::Expelled`], or [`GroupError::Sleep`] if a signal interrupts the sleep
     /// (`EINTR`).
     pub fn receive(&self, bytes: &mut [u8]) -> Result<Received, GroupError> {
         loop {
             if let Some(received) = self.try_receive(bytes)? {
                 return Ok(received);
             }
-            let doorbell = self.socket.page().doorbell();
-            doorbell.begin_sleep();
-            let slept = if self.socket.is_readable(self.session) {
+            let sleepers = self.socket.page().sleepers();
+            let seen = sleepers.announce();
+            let slept = if self.has_news() {
                 Ok(())
             } else {
-                let mut byte = [0];
-                rustix::net::recv(&self.bell, &mut byte, RecvFlags::PEEK).map(drop)
+                sleepers.sleep(seen, None)
             };
-            doorbell.end_sleep();
+            sleepers.retract();
             match slept {
-                // The monitor's end is gone; the next look tells more.
-                Ok(()) | Err(Errno::CONNREFUSED) => {}
-                Err(errno) => return Err(GroupError::Doorbell(errno)),
+                Ok(()) | Err(Errno::AGAIN) => {}
+                Err(errno) => return Err(GroupError::Sleep(errno)),
             }
         }
+    }
+
+    fn has_news(&self) -> bool {
+        self.socket.is_readable(self.session) || is_expelled(self.socket.page())
     }
 }
 

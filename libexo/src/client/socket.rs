@@ -16,7 +16,7 @@ use crate::shm::doorbell::{STICKY, Take};
 use crate::shm::log::{HEADER_BYTES, LogHeader, LogReader, Look, Record};
 use crate::shm::region::Descriptor;
 use crate::shm::socket_page::{
-    FILTERED, MEMBERSHIPS_MAX, Membership, SocketPage, membership_state,
+    FILTERED, MEMBERSHIPS_MAX, Membership, RELAYED, SocketPage, membership_state,
 };
 use crate::sync::Ordering;
 
@@ -300,7 +300,7 @@ impl GroupSocket {
     #[inline]
     fn settle(&self, session: &Session, a: BorrowedFd<'_>) {
         let doorbell = self.page.doorbell();
-        if !doorbell.settle(|| self.look(session).is_none(), || take_token(a)) {
+        if !doorbell.settle(|| self.look(session).is_none(), || take_token(a, self.page)) {
             let looks = &self.page.stray_looks;
             looks.store(LOOKS_FOR_A_LATE_BYTE, Ordering::Relaxed);
         }
@@ -341,7 +341,7 @@ impl GroupSocket {
         self.settle(session, a);
         let doorbell = self.page.doorbell();
         if front_of(a) == Take::Byte
-            && doorbell.remove_stray(|| take_token(a))
+            && doorbell.remove_stray(|| take_token(a, self.page))
             && self.is_readable(session)
         {
             // Without the monitor nothing rings any more.
@@ -479,14 +479,19 @@ fn front_of(a: BorrowedFd<'_>) -> Take {
 }
 
 /// Takes one doorbell byte out of the kernel queue, if one is at its front.
-fn take_token(a: BorrowedFd<'_>) -> Take {
-    let front = front_of(a);
-    if front == Take::Byte
-        && rustix::net::recv(a, &mut [0], RecvFlags::DONTWAIT).map(|(len, _)| len) != Ok(1)
-    {
-        return Take::Nothing; // another thread had it
+fn take_token(a: BorrowedFd<'_>, page: &SocketPage) -> Take {
+    // Without relayed datagrams nothing else can lie there.
+    if page.has(RELAYED) {
+        let front = front_of(a);
+        if front != Take::Byte {
+            return front;
+        }
     }
-    front
+    match rustix::net::recv(a, &mut [0], RecvFlags::DONTWAIT) {
+        Ok(_) => Take::Byte,
+        // Another thread had it, or the monitor's end is gone; that error is now consumed.
+        Err(_) => Take::Nothing,
+    }
 }
 
 /// The logs that this process has mapped, one mapping a group.

@@ -6,6 +6,9 @@
 //! exactly while the socket has something to receive, so poll, epoll, a blocking `recv` and
 //! everything else that waits in the kernel work without emulation.
 //!
+//! A blocking receive needs no byte: it sleeps on a futex beside the doorbell ([`Sleepers`]),
+//! which costs who wakes it a fifth of a datagram over loopback.
+//!
 //! - `token` is 1 from just before the byte is sent until just before it is taken out.
 //! - `interest` counts threads that sleep or are about to; `STICKY` says that somebody may look
 //!   at any time (the socket is in an epoll set, or was passed to another process). Without
@@ -21,6 +24,11 @@
 //! sends too late, a receiver that was killed while it settled takes nothing. Such a *stray* byte
 //! would make the socket readable for ever, so who finds the socket readable and empty time and
 //! again calls [`remove_stray`](Doorbell::remove_stray). Models: `tests/shm_loom.rs`.
+
+#[cfg(not(loom))]
+use rustix::io::Errno;
+#[cfg(not(loom))]
+use rustix::thread::futex;
 
 use crate::sync::{AtomicU32, Ordering, fence};
 
@@ -182,6 +190,80 @@ impl Doorbell<'_> {
             .is_ok();
         fence(Ordering::SeqCst); // pairs with the fence in `bytes_to_ring`
         released
+    }
+}
+
+/// The threads that sleep in a blocking receive: an event count.
+///
+/// A receiver announces itself, looks once more, and sleeps unless `wakes` has moved. The monitor
+/// publishes, then looks for sleepers. Both sides order the two steps, so one sees the other.
+#[derive(Clone, Copy, Debug)]
+pub struct Sleepers<'a> {
+    /// How many sleep, or are about to.
+    pub count: &'a AtomicU32,
+    /// Counts the times that somebody was woken; the futex.
+    pub wakes: &'a AtomicU32,
+}
+
+impl Sleepers<'_> {
+    /// Says that this thread is about to sleep; it must look for messages once more after this.
+    /// Returns what [`sleep`](Self::sleep) wants.
+    #[must_use]
+    pub fn announce(&self) -> u32 {
+        self.count.fetch_add(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst); // pairs with the fence in `count_to_wake`
+        self.wakes.load(Ordering::SeqCst)
+    }
+
+    /// Takes back `announce`.
+    pub fn retract(&self) {
+        self.count.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// After a publication of `messages`: how many threads to wake on the futex now.
+    #[inline]
+    #[must_use]
+    pub fn count_to_wake(&self, messages: u32) -> u32 {
+        fence(Ordering::SeqCst); // pairs with the fence in `announce`
+        let sleepers = self.count.load(Ordering::Relaxed);
+        if sleepers == 0 {
+            return 0;
+        }
+        self.wakes.fetch_add(1, Ordering::SeqCst);
+        sleepers.min(messages)
+    }
+}
+
+#[cfg(not(loom))]
+impl Sleepers<'_> {
+    /// Sleeps until somebody wakes this thread, unless that was since `announce` returned `seen`.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN` if it was, `EINTR`, `ETIMEDOUT`: as `futex(2)`, which a signal interrupts and
+    /// restarts as it does `recv(2)`.
+    pub fn sleep(&self, seen: u32, limit: Option<core::time::Duration>) -> Result<(), Errno> {
+        let limit = limit.map(|limit| rustix::time::Timespec {
+            tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(limit.subsec_nanos()),
+        });
+        futex::wait(self.wakes, futex::Flags::empty(), seen, limit.as_ref())
+    }
+
+    /// Wakes as many sleepers as there are messages for. Returns how many.
+    #[inline]
+    pub fn wake(&self, messages: u32) -> u32 {
+        let count = self.count_to_wake(messages);
+        if count > 0 {
+            // It fails only for an address that is none.
+            let _ = futex::wake(self.wakes, futex::Flags::empty(), count);
+        }
+        count
+    }
+
+    /// Wakes all: something else than a message is there to be seen.
+    pub fn wake_all(&self) {
+        self.wake(i32::MAX.cast_unsigned());
     }
 }
 

@@ -9,7 +9,7 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
-use super::doorbell::Doorbell;
+use super::doorbell::{Doorbell, Sleepers};
 use super::log::Cursor;
 use super::{LayoutError, Preamble};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
@@ -31,8 +31,8 @@ pub const READ_SHUT: u32 = 4;
 pub const FILTERED: u32 = 8;
 /// `IP_PKTINFO` or `IPV6_RECVPKTINFO`.
 pub const WANTS_PKTINFO: u32 = 16;
-/// Bound to a wildcard address: plain unicast datagrams are relayed into its kernel queue.
-pub const WILDCARD: u32 = 32;
+/// Plain unicast datagrams are relayed into its kernel queue.
+pub const RELAYED: u32 = 32;
 /// `shutdown` of the writing side.
 pub const WRITE_SHUT: u32 = 64;
 
@@ -245,9 +245,9 @@ pub struct SocketPage {
     extra: AtomicU32,
     /// Options: [`NONBLOCK`] and the others above. Application.
     pub flags: AtomicU32,
-    /// Relayed datagrams put into the kernel queue. Monitor.
+    /// Relayed datagrams that are in the kernel queue, or were. Monitor, after it sent one.
     pub mail_sent: AtomicU32,
-    /// Relayed datagrams taken out of it. Application.
+    /// Relayed datagrams taken out of it, or found missing. Application.
     pub mail_taken: AtomicU32,
     /// Slots ever used; higher ones are free. Monitor.
     pub slots: AtomicU32,
@@ -255,8 +255,12 @@ pub struct SocketPage {
     pub stray_looks: AtomicU32,
     /// Receives that found nothing while somebody may look from outside. Application.
     pub empty_receives: AtomicU32,
+    sleeping: AtomicU32,
+    wakes: AtomicU32,
     pad_a: u32,
-    pad_b: [u64; 9],
+    /// `SO_RCVTIMEO` in microseconds; 0 for none. Application.
+    pub receive_timeout_us: AtomicU64,
+    pad_b: [u64; 7],
     /// What the program bound, as `getsockname` shows it. Application.
     pub bound: SharedAddress,
     /// What the program connected to. Application.
@@ -298,6 +302,21 @@ impl SocketPage {
             interest: &self.interest,
             extra: &self.extra,
         }
+    }
+
+    /// Threads that sleep in a blocking receive.
+    #[inline]
+    pub const fn sleepers(&self) -> Sleepers<'_> {
+        Sleepers {
+            count: &self.sleeping,
+            wakes: &self.wakes,
+        }
+    }
+
+    /// Whether relayed datagrams may lie in the kernel queue.
+    #[inline]
+    pub fn has_mail(&self) -> bool {
+        self.mail_sent.load(Ordering::SeqCst) != self.mail_taken.load(Ordering::SeqCst)
     }
 
     /// Whether an option is set.

@@ -43,13 +43,12 @@ impl Control {
             };
             bytes[..MAIL_HEADER_BYTES].copy_from_slice(&mail_header(source));
             let mail = &bytes[..MAIL_HEADER_BYTES + len];
-            socket.page.mail_sent.fetch_add(1, Ordering::SeqCst);
-            match rustix::net::send(&*socket.bell, mail, SendFlags::DONTWAIT) {
-                Ok(_) => self.board.count(Counter::Relayed, 1),
-                // Lost like any unicast datagram whose receiver has no room.
-                Err(_) => {
-                    socket.page.mail_sent.fetch_sub(1, Ordering::SeqCst);
-                }
+            // Without room it is lost like any unicast datagram, which nobody is told of.
+            if rustix::net::send(&*socket.bell, mail, SendFlags::DONTWAIT).is_ok() {
+                self.board.count(Counter::Relayed, 1);
+                // Afterwards: what the counter says has been in the queue.
+                socket.page.mail_sent.fetch_add(1, Ordering::SeqCst);
+                socket.page.sleepers().wake(1);
             }
         }
         let fd = holder.raw();

@@ -102,6 +102,8 @@ pub(super) struct Groups {
     board: Mapped<Board>,
     time: Timestamp,
     last_seq: Seq,
+    /// Whether a sleeper was woken since this was last asked.
+    rang: bool,
 }
 
 const fn index_of(group: GroupId) -> usize {
@@ -117,7 +119,13 @@ impl Groups {
             board,
             time: Timestamp(0),
             last_seq: Seq(0),
+            rang: false,
         }
+    }
+
+    /// Whether a sleeper was woken since the last call.
+    pub(super) const fn has_rung(&mut self) -> bool {
+        core::mem::replace(&mut self.rang, false)
     }
 
     pub(super) fn add(
@@ -215,7 +223,7 @@ impl Groups {
         self.board.publish(self.last_seq);
         for index in self.dirty.drain(..) {
             let group = &mut self.groups[index];
-            group.ring(&self.board, &mut self.notices);
+            self.rang |= group.ring(&self.board, &mut self.notices);
             group.batch = 0;
             group.batch_is_mixed = false;
         }
@@ -295,7 +303,8 @@ impl Groups {
                     .new
                     .page
                     .delivery
-                    .store(delivery::KERNEL, Ordering::Release);
+                    .store(delivery::KERNEL, Ordering::SeqCst);
+                reader.new.page.sleepers().wake_all();
             }
         }
     }
@@ -446,7 +455,8 @@ impl Group {
             membership
                 .state
                 .store(membership_state::EXPELLED, Ordering::Release);
-            // Wakes a sleeper so that it sees that it was expelled; it may be gone, too.
+            // Wakes sleepers so that they see that they were expelled; they may be gone, too.
+            reader.new.page.sleepers().wake_all();
             let _ = reader.ring(1, board);
             expelled += 1;
             notices.push(Notice::Expelled {
@@ -460,8 +470,10 @@ impl Group {
         self.starving_since = None;
     }
 
+    /// Whether a byte was sent to somebody.
     #[inline]
-    fn ring(&mut self, board: &Board, notices: &mut Vec<Notice>) {
+    fn ring(&mut self, board: &Board, notices: &mut Vec<Notice>) -> bool {
+        let mut rang = false;
         let tail = self.writer.published();
         let Self {
             readers,
@@ -480,7 +492,10 @@ impl Group {
             {
                 return true;
             }
+            let woken = page.sleepers().wake(*batch);
+            board.count(Counter::Rings, u64::from(woken));
             let bytes = page.doorbell().bytes_to_ring(*batch, page.has(EACH_EDGE));
+            rang |= bytes + woken > 0;
             if bytes > 0 && reader.ring(bytes, board) == Err(Errno::CONNREFUSED) {
                 notices.push(Notice::SocketGone {
                     socket: reader.new.socket,
@@ -488,6 +503,7 @@ impl Group {
             }
             true
         });
+        rang
     }
 
     fn usage(&mut self) -> GroupUsage {

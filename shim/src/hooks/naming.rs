@@ -244,6 +244,7 @@ pub unsafe extern "C" fn shutdown(fd: c_int, how: c_int) -> c_int {
         page.set(WRITE_SHUT, page.has(WRITE_SHUT) || writing);
         if how == libc::SHUT_RD || how == libc::SHUT_RDWR {
             page.set(READ_SHUT, true);
+            page.sleepers().wake_all();
         }
         // The doorbell is connected, so the kernel agreed; a socket that the program did not
         // connect is told that it is not, and its readers wake all the same.

@@ -63,6 +63,8 @@ pub(crate) fn refresh_wishes(fd: c_int, object: &Object) {
     ] {
         page.set(flag, is_set(level, name));
     }
+    page.receive_timeout_us
+        .store(receive_timeout_us(fd), Ordering::Relaxed);
     if object.inet6 {
         for (flag, name) in [
             (wish::PKTINFO6, libc::IPV6_RECVPKTINFO),
@@ -71,6 +73,20 @@ pub(crate) fn refresh_wishes(fd: c_int, object: &Object) {
         ] {
             page.set(flag, is_set(ip6, name));
         }
+    }
+}
+
+/// `SO_RCVTIMEO` of a socket; 0 for none.
+fn receive_timeout_us(fd: c_int) -> u64 {
+    // SAFETY: all zero is a time; the kernel writes at most what is there.
+    unsafe {
+        let mut limit: libc::timeval = core::mem::zeroed();
+        let mut len: socklen_t = 16; // two words
+        let (level, name) = (libc::SOL_SOCKET, libc::SO_RCVTIMEO);
+        if real::getsockopt(fd, level, name, (&raw mut limit).cast(), &raw mut len) != 0 {
+            return 0;
+        }
+        limit.tv_sec.cast_unsigned() * 1_000_000 + limit.tv_usec.cast_unsigned()
     }
 }
 

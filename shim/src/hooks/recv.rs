@@ -4,6 +4,7 @@ use core::ffi::c_void;
 use core::net::{IpAddr, SocketAddr, SocketAddrV6};
 use core::ptr;
 use core::sync::atomic::Ordering;
+use core::time::Duration;
 
 use libc::{
     c_int, c_uint, cmsghdr, iovec, mmsghdr, msghdr, size_t, sockaddr, socklen_t, ssize_t, timespec,
@@ -12,10 +13,12 @@ use libexo::client::pair::{MAIL_BYTE, MAIL_HEADER_BYTES, TOKEN_BYTE};
 use libexo::client::session::Session;
 use libexo::client::socket::{GroupSocket, Incoming, is_expelled};
 use libexo::shm::log::Origin;
-use libexo::shm::socket_page::{NONBLOCK, READ_SHUT};
+use libexo::shm::socket_page::{NONBLOCK, READ_SHUT, delivery};
+use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
 use super::options::wish;
+use super::poll::now_ns;
 use crate::convert::borrow;
 use crate::descriptor::{self, Object};
 use crate::errno::{fail, fail_len};
@@ -23,7 +26,7 @@ use crate::{names, real, session};
 
 /// Looks at the log before a receiver goes to sleep: a few hundred nanoseconds, in which a
 /// sender on another core that is just at it gets through.
-const LOOKS_BEFORE_SLEEP: u32 = 100;
+const LOOKS_BEFORE_SLEEP: u32 = 16;
 
 /// Doorbell bytes taken away in front of a relayed datagram before the caller asks again.
 const TRIES_FOR_MAIL: u32 = 64;
@@ -106,7 +109,7 @@ pub(super) unsafe fn receive(
         return fail_len(libc::ENETDOWN);
     };
     let peek = flags & libc::MSG_PEEK != 0;
-    let mut wakes = 0;
+    let mut wait = Wait::default();
     loop {
         let wants = socket.page().has(wish::ANY);
         let got = socket.receive(session, borrow(fd), peek, |incoming| {
@@ -140,12 +143,33 @@ pub(super) unsafe fn receive(
             return unsafe { finish(object, socket, target, flags, &received) };
         }
         // SAFETY: by contract.
-        let slow = unsafe { receive_slow(fd, object, socket, session, flags, target) };
+        let slow = unsafe { receive_slow(fd, object, socket, session, flags, target, &mut wait) };
         if let Some(result) = slow {
             return result;
         }
-        wakes += 1;
-        socket.was_woken_for_nothing(wakes);
+    }
+}
+
+/// How long one call has waited.
+#[derive(Default)]
+struct Wait {
+    /// By the monotonic clock; `None` until the first sleep of a call with `SO_RCVTIMEO`.
+    deadline_ns: Option<u64>,
+}
+
+impl Wait {
+    /// What is left; `None` for no limit.
+    fn left(&mut self, socket: &GroupSocket) -> Option<Duration> {
+        let limit_us = socket.page().receive_timeout_us.load(Ordering::Relaxed);
+        if limit_us == 0 {
+            return None;
+        }
+        let now = now_ns();
+        let limit_ns = limit_us.saturating_mul(1000);
+        let deadline = *self
+            .deadline_ns
+            .get_or_insert_with(|| now.saturating_add(limit_ns));
+        Some(Duration::from_nanos(deadline.saturating_sub(now)))
     }
 }
 
@@ -162,6 +186,7 @@ unsafe fn receive_slow(
     session: &'static Session,
     flags: c_int,
     target: &Target,
+    wait: &mut Wait,
 ) -> Option<ssize_t> {
     let page = socket.page();
     if socket.lacks_a_log() {
@@ -174,7 +199,7 @@ unsafe fn receive_slow(
     if is_expelled(page) {
         return Some(fail_len(libc::ECONNABORTED));
     }
-    if page.mail_sent.load(Ordering::SeqCst) != page.mail_taken.load(Ordering::SeqCst) {
+    if page.has_mail() {
         // SAFETY: by contract.
         if let Some(received) = unsafe { take_mail(fd, object, socket, session, flags, target) } {
             return Some(received);
@@ -195,30 +220,50 @@ unsafe fn receive_slow(
         }
         core::hint::spin_loop();
     }
-    let doorbell = page.doorbell();
-    object.sleepers.fetch_add(1, Ordering::AcqRel);
-    doorbell.begin_sleep();
-    let mut result = 1;
-    if !socket.is_readable(session) && page.delivery.load(Ordering::Acquire) == 0 {
-        let mut byte = 0_u8;
-        // The kernel's own wait on the program's own socket: time-outs, signals, cancellation and
-        // shutdown are what they always were. The byte stays in the queue.
-        // SAFETY: one writable byte.
-        result = unsafe { real::recv(fd, (&raw mut byte).cast::<c_void>(), 1, libc::MSG_PEEK) };
+    let limit = wait.left(socket);
+    if limit == Some(Duration::ZERO) {
+        return Some(fail_len(libc::EAGAIN));
     }
-    let errno = crate::errno::get();
-    doorbell.end_sleep();
+    let sleepers = page.sleepers();
+    object.sleepers.fetch_add(1, Ordering::AcqRel);
+    let seen = sleepers.announce();
+    let is_quiet = !socket.is_readable(session)
+        && !page.has_mail()
+        && !page.has(READ_SHUT)
+        && !is_expelled(page)
+        && page.delivery.load(Ordering::Acquire) == delivery::SHARED_MEMORY;
+    let slept = if is_quiet {
+        cancellable(|| sleepers.sleep(seen, limit))
+    } else {
+        Ok(())
+    };
+    sleepers.retract();
     object.sleepers.fetch_sub(1, Ordering::AcqRel);
-    if page.delivery.load(Ordering::Acquire) != 0 {
+    if page.delivery.load(Ordering::Acquire) != delivery::SHARED_MEMORY {
         // SAFETY: by contract.
         return Some(unsafe { receive_from_kernel(fd, flags, target) });
     }
-    match result {
-        0 => Some(0), // shut down
-        // The monitor's end is gone; it comes back, or another error tells.
-        -1 if errno == libc::ECONNREFUSED => None,
-        -1 => Some(fail_len(errno)),
+    match slept {
+        Err(Errno::INTR) => Some(fail_len(libc::EINTR)),
+        // Woken, or the time is over: the next look tells.
         _ => None,
+    }
+}
+
+/// Does what `recv` does while it blocks: the thread may be cancelled.
+fn cancellable<R>(sleep: impl FnOnce() -> R) -> R {
+    const PTHREAD_CANCEL_ASYNCHRONOUS: c_int = 1;
+    unsafe extern "C" {
+        fn pthread_setcanceltype(kind: c_int, old: *mut c_int) -> c_int;
+    }
+    let mut kind = 0;
+    // SAFETY: nothing is held and nothing was taken that an end of the thread here would lose, as
+    // in glibc's own `recv`. The calls cannot fail for these kinds.
+    unsafe {
+        pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &raw mut kind);
+        let result = sleep();
+        pthread_setcanceltype(kind, ptr::null_mut());
+        result
     }
 }
 
@@ -262,8 +307,16 @@ unsafe fn take_mail(
     let mut first = [0];
     let mut tries = 0;
     loop {
+        let taken = page.mail_taken.load(Ordering::SeqCst);
+        let sent = page.mail_sent.load(Ordering::SeqCst);
         let look = RecvFlags::PEEK | RecvFlags::DONTWAIT | RecvFlags::TRUNC;
-        let (_, len) = rustix::net::recv(borrow(fd), &mut first, look).ok()?;
+        let Ok((_, len)) = rustix::net::recv(borrow(fd), &mut first, look) else {
+            // What was sent until then has been received, or the queue had no room for it.
+            let _ =
+                page.mail_taken
+                    .compare_exchange(taken, sent, Ordering::SeqCst, Ordering::Relaxed);
+            return None;
+        };
         if first[0] == MAIL_BYTE && len >= MAIL_HEADER_BYTES {
             break;
         }
@@ -771,11 +824,6 @@ pub unsafe extern "C" fn recvmmsg(
         }
         done
     }
-}
-
-fn now_ns() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
 }
 
 /// What fortified functions do when a buffer is smaller than the call says.
