@@ -349,6 +349,9 @@ pub unsafe extern "C" fn setsockopt(
         if result == 0
             && let Some(object) = descriptor::get(fd)
         {
+            if (level, name) == (libc::IPPROTO_UDP, libc::UDP_CORK) {
+                return super::send::cork_changed(fd, object);
+            }
             option_changed(fd, object, level, name);
         }
         result
