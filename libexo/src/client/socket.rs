@@ -1,5 +1,7 @@
 //! Receiving on one open file description: its page, the logs of its groups, its doorbell.
 
+mod peek;
+
 use core::net::{IpAddr, SocketAddr};
 use core::ptr;
 use core::sync::atomic::AtomicPtr;

@@ -12,7 +12,7 @@ use libexo::client::pair::{MAIL_BYTE, MAIL_HEADER_BYTES, TOKEN_BYTE};
 use libexo::client::session::Session;
 use libexo::client::socket::{GroupSocket, Incoming, is_expelled};
 use libexo::shm::log::Origin;
-use libexo::shm::socket_page::{NONBLOCK, READ_SHUT};
+use libexo::shm::socket_page::{NONBLOCK, PEEK_OFFSET, READ_SHUT, SocketPage};
 use rustix::net::RecvFlags;
 
 use super::options::wish;
@@ -45,6 +45,8 @@ struct Received {
     /// The group it was sent to and the interface, for `IP_PKTINFO`; `None` for a plain unicast one.
     group: Option<(SocketAddr, u32)>,
     dropped: u64,
+    /// It did not find room whole.
+    cut: bool,
     /// A buffer that cannot be the program's.
     fault: bool,
 }
@@ -60,25 +62,33 @@ impl Target {
         })
     }
 
-    /// Copies the payload into the buffers.
+    /// Bytes that there is room for.
+    fn room(&self) -> usize {
+        // SAFETY: `count` entries by contract.
+        let lengths = (0..self.count).map(|i| unsafe { (*self.iov.add(i)).iov_len });
+        lengths.fold(0, usize::saturating_add)
+    }
+
+    /// Copies the payload from byte `from` on into the buffers.
     ///
     /// # Safety
     ///
     /// The buffers are writable.
     #[inline]
-    unsafe fn copy(&self, incoming: &Incoming<'_>) -> usize {
+    unsafe fn copy(&self, incoming: &Incoming<'_>, from: usize) -> usize {
         let mut copied = 0;
         for i in 0..self.count {
             // SAFETY: `count` entries by contract, each with a writable buffer.
             unsafe {
                 let part = &*self.iov.add(i);
                 if part.iov_len > 0 {
-                    copied += incoming
-                        .record
-                        .copy_to(copied, part.iov_base.cast(), part.iov_len);
+                    copied +=
+                        incoming
+                            .record
+                            .copy_to(from + copied, part.iov_base.cast(), part.iov_len);
                 }
             }
-            if copied == incoming.record.head.len as usize {
+            if from + copied == incoming.record.head.len as usize {
                 break;
             }
         }
@@ -103,33 +113,15 @@ pub(super) unsafe fn receive(
         return fail_len(libc::ENETDOWN);
     };
     let peek = flags & libc::MSG_PEEK != 0;
+    if peek && socket.page().has(PEEK_OFFSET) {
+        // SAFETY: by contract.
+        return unsafe { peek_at_offset(fd, object, socket, session, flags, target) };
+    }
     loop {
         let wants = socket.page().has(wish::ANY);
         let got = socket.receive(session, borrow(fd), peek, |incoming| {
-            let fault = !target.is_user();
-            let copied = if fault {
-                0
-            } else {
-                // SAFETY: by contract.
-                unsafe { target.copy(incoming) }
-            };
-            let membership = incoming.membership;
-            Received {
-                len: incoming.record.head.len as usize,
-                copied,
-                origin: incoming.record.origin(),
-                time_ns: incoming.record.head.time.0,
-                group: wants.then(|| {
-                    let group = membership.address.get();
-                    let any = SocketAddr::new(IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED), 0);
-                    (
-                        group.unwrap_or(any),
-                        membership.interface.load(Ordering::Relaxed),
-                    )
-                }),
-                dropped: membership.dropped.load(Ordering::Relaxed),
-                fault,
-            }
+            // SAFETY: by contract.
+            unsafe { take_in(target, incoming, 0, wants) }
         });
         if let Some(received) = got {
             // SAFETY: by contract.
@@ -140,6 +132,126 @@ pub(super) unsafe fn receive(
             return result;
         }
     }
+}
+
+/// Copies what `incoming` has from byte `from` on.
+///
+/// # Safety
+///
+/// As `receive`.
+#[inline]
+unsafe fn take_in(target: &Target, incoming: &Incoming<'_>, from: usize, wants: bool) -> Received {
+    let fault = !target.is_user();
+    let copied = if fault {
+        0
+    } else {
+        // SAFETY: by contract.
+        unsafe { target.copy(incoming, from) }
+    };
+    let membership = incoming.membership;
+    let len = incoming.record.head.len as usize;
+    Received {
+        len,
+        copied,
+        origin: incoming.record.origin(),
+        time_ns: incoming.record.head.time.0,
+        group: wants.then(|| {
+            let group = membership.address.get();
+            let any = SocketAddr::new(IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED), 0);
+            (
+                group.unwrap_or(any),
+                membership.interface.load(Ordering::Relaxed),
+            )
+        }),
+        dropped: membership.dropped.load(Ordering::Relaxed),
+        cut: copied < len,
+        fault,
+    }
+}
+
+/// A peek with `SO_PEEK_OFF`.
+///
+/// Beyond the last datagram the kernel sleeps until one comes. The doorbell is no help there, since
+/// there is something to receive; so this looks again every millisecond.
+///
+/// # Safety
+///
+/// As `receive`.
+#[cold]
+unsafe fn peek_at_offset(
+    fd: c_int,
+    object: &'static Object,
+    socket: &'static GroupSocket,
+    session: &'static Session,
+    flags: c_int,
+    target: &Target,
+) -> ssize_t {
+    let page = socket.page();
+    let mut deadline_ns = None;
+    loop {
+        let offset = page.peek_offset.load(Ordering::Relaxed);
+        let wants = page.has(wish::ANY);
+        let got = socket.peek_at(session, offset, |incoming, from| {
+            // SAFETY: by contract.
+            let mut received = unsafe { take_in(target, incoming, from, wants) };
+            // The kernel's own comparison: a buffer that is just large enough is cut, too.
+            let room = target.room();
+            received.cut = room <= received.len - from && room < received.len;
+            received
+        });
+        if let Some(received) = got {
+            // SAFETY: by contract.
+            return unsafe { finish(object, socket, target, flags, &received) };
+        }
+        if !socket.is_readable(session) {
+            // SAFETY: by contract.
+            match unsafe { receive_slow(fd, object, socket, session, flags, target) } {
+                Some(result) => return result,
+                None => continue,
+            }
+        }
+        if flags & libc::MSG_DONTWAIT != 0 || page.has(NONBLOCK) {
+            return fail_len(libc::EAGAIN);
+        }
+        if page.has(READ_SHUT) {
+            return 0;
+        }
+        let deadline_ns = *deadline_ns.get_or_insert_with(|| receive_deadline_ns(fd));
+        if now_ns() >= deadline_ns {
+            return fail_len(libc::EAGAIN);
+        }
+        // SAFETY: no descriptors; libc's own call, so that it is interrupted and cancelled.
+        if unsafe { real::poll(ptr::null_mut(), 0, 1) } < 0 {
+            return fail_len(crate::errno::get());
+        }
+    }
+}
+
+/// When a receive that begins now gives up by `SO_RCVTIMEO`.
+fn receive_deadline_ns(fd: c_int) -> u64 {
+    match rustix::net::sockopt::socket_timeout(borrow(fd), rustix::net::sockopt::Timeout::Recv) {
+        Ok(Some(limit)) => {
+            now_ns().saturating_add(u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX))
+        }
+        _ => u64::MAX,
+    }
+}
+
+/// A peek moves the offset on, taking a datagram moves it back, by what the call returns.
+#[cold]
+fn move_peek_offset(page: &SocketPage, flags: c_int, len: usize) {
+    let len = u32::try_from(len).unwrap_or(u32::MAX);
+    let moved = |offset: u32| {
+        Some(if flags & libc::MSG_PEEK != 0 {
+            offset.saturating_add(len)
+        } else {
+            offset.saturating_sub(len)
+        })
+    };
+    // Relaxed: it orders nothing. The closure always has an answer.
+    let _ = page
+        .peek_offset
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, moved);
 }
 
 /// The log is empty: plain datagrams, ends, and waiting. `None` means to look again.
@@ -313,6 +425,7 @@ unsafe fn take_mail(
         time_ns: now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned(),
         group: None,
         dropped: 0,
+        cut: len > room,
         fault: false,
     };
     // SAFETY: by contract.
@@ -336,7 +449,6 @@ unsafe fn finish(
     if received.fault {
         return fail_len(libc::EFAULT);
     }
-    let cut = received.copied < received.len;
     // SAFETY: by contract.
     unsafe {
         if !target.name.is_null() {
@@ -354,7 +466,7 @@ unsafe fn finish(
             target.name_len,
         );
         if let Some(message) = target.message.as_mut() {
-            message.msg_flags = if cut { libc::MSG_TRUNC } else { 0 };
+            message.msg_flags = if received.cut { libc::MSG_TRUNC } else { 0 };
             if socket.page().has(wish::ANY) && !message.msg_control.is_null() {
                 write_control(object, socket, message, received);
             } else {
@@ -367,6 +479,9 @@ unsafe fn finish(
     } else {
         received.copied
     };
+    if socket.page().has(PEEK_OFFSET) {
+        move_peek_offset(socket.page(), flags, len);
+    }
     len.cast_signed()
 }
 
