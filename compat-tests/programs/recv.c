@@ -524,6 +524,39 @@ static void pointers(void) {
     hear("still works", in);
 }
 
+static void unmapped(void) {
+    int in = receiver(), out = sender();
+    static const int protections[] = {-1, PROT_NONE, PROT_READ};
+    for (int i = 0; i < 3; i++) {
+        char *edge = half_there(protections[i]), text[16];
+        for (int room = 9; room < 13; room++) {
+            MUST(tell(out, "0123456789"));
+            await_in(in);
+            STEP("at the edge", recv(in, edge - 10, room, 0));
+        }
+        MUST(tell(out, "0123456789"));
+        await_in(in);
+        STEP("room beyond the edge", read(in, edge - 10, 4096));
+        MUST(tell(out, "0123456789"));
+        await_in(in);
+        STEP("one byte over", read(in, edge - 9, 4096));
+        struct iovec parts[2] = {{text, 4}, {edge - 5, 6}};
+        STEP("taken", recv(in, text, sizeof text, MSG_DONTWAIT));
+        MUST(tell(out, "0123456789"));
+        await_in(in);
+        STEP("second part", readv(in, parts, 2));
+        MUST(tell(out, "123456789"));
+        await_in(in);
+        STEP("just fits", readv(in, parts, 2));
+        hear_nothing("taken", in);
+        MUST(tell(out, "peeked at"));
+        await_in(in);
+        STEP("peek", recv(in, edge, 5, MSG_PEEK));
+        STEP("no room", recv(in, edge, 0, MSG_PEEK));
+        hear("still there", in);
+    }
+}
+
 MAIN(CASE(boundaries), CASE(flags), CASE(nothing), CASE(scatter), CASE(addresses), CASE(controls),
      CASE(controls_6), CASE(pktinfo_of_groups), CASE(waiting_bytes), CASE(timeouts), CASE(many),
-     CASE(not_blocking), CASE(late_join), CASE(kept_after_leave), CASE(queue), CASE(peek_offset), CASE(peek_waits), CASE(pointers))
+     CASE(not_blocking), CASE(late_join), CASE(kept_after_leave), CASE(queue), CASE(peek_offset), CASE(peek_waits), CASE(pointers), CASE(unmapped))

@@ -569,7 +569,35 @@ static void pointers(void) {
     hear("received", in);
 }
 
+static void unmapped(void) {
+    int in = receiver(), out = sender();
+    struct sockaddr_in a = at(GROUP, PORT);
+    MUST(connect(out, SA(a), sizeof a));
+    static const int protections[] = {-1, PROT_NONE, PROT_READ};
+    for (int i = 0; i < 3; i++) {
+        char *edge = half_there(protections[i]);
+        STEP("up to the edge", send(out, edge - 10, 10, 0));
+        hear("received", in);
+        STEP("over the edge", send(out, edge - 10, 11, 0));
+        STEP("beyond", write(out, edge, 1));
+        STEP("far", sendto(out, edge - 4096, 8192, 0, SA(a), sizeof a));
+        STEP("no bytes", send(out, edge, 0, 0));
+        struct iovec parts[2] = {{"good ", 5}, {edge - 5, 6}};
+        STEP("second part", writev(out, parts, 2));
+        STEP("collected", send(out, "first ", 6, MSG_MORE));
+        STEP("bad piece", send(out, edge - 1, 2, MSG_MORE));
+        MUST(send(out, "last", 4, 0));
+        for (bool is_last = false; !is_last;) {
+            static char all[9000];
+            await_in(in);
+            long length = MUST(recv(in, all, sizeof all, MSG_DONTWAIT));
+            say("received: %ld %08x", length, sum_of(all, length));
+            is_last = length >= 4 && memcmp(all + length - 4, "last", 4) == 0;
+        }
+    }
+}
+
 MAIN(CASE(sizes), CASE(sizes_6), CASE(errors), CASE(gather), CASE(many), CASE(many_targets),
      CASE(loop_off), CASE(loop_off_elsewhere), CASE(more), CASE(more_targets), CASE(more_errors),
      CASE(more_ways), CASE(corked), CASE(more_6), CASE(from_file), CASE(spliced),
-     CASE(sent_before_close), CASE(sent_before_exit), CASE(send_order), CASE(pointers))
+     CASE(sent_before_close), CASE(sent_before_exit), CASE(send_order), CASE(pointers), CASE(unmapped))

@@ -28,6 +28,7 @@ cases! {
     splice_sends_a_datagram => case("spliced");
     what_was_sent_before_close_arrives => case("sent_before_close");
     what_was_sent_before_exit_arrives => case("sent_before_exit");
+    unmapped_buffers_are_efault => case("unmapped").bind("group");
     bad_pointers_are_efault => case("pointers");
     calls_of_one_socket_keep_their_order => case("send_order");
 }

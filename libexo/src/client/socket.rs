@@ -1,7 +1,5 @@
 //! Receiving on one open file description: its page, the logs of its groups, its doorbell.
 
-mod peek;
-
 use core::net::{IpAddr, SocketAddr};
 use core::ptr;
 use core::sync::atomic::AtomicPtr;
@@ -242,7 +240,7 @@ impl GroupSocket {
     }
 
     #[inline]
-    fn reader(&self, index: usize) -> Option<&Reader> {
+    pub(super) fn reader(&self, index: usize) -> Option<&Reader> {
         // SAFETY: null or made by `install`; given back only by `unmap`.
         unsafe { self.readers[index].load(Ordering::Acquire).as_ref() }
     }
@@ -374,7 +372,12 @@ impl GroupSocket {
     }
 
     #[cold]
-    fn is_wanted(&self, session: &Session, membership: &Membership, record: &Record<'_>) -> bool {
+    pub(super) fn is_wanted(
+        &self,
+        session: &Session,
+        membership: &Membership,
+        record: &Record<'_>,
+    ) -> bool {
         let origin = record.origin();
         if origin.no_loop == Some(session.id()) {
             return false;

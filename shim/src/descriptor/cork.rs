@@ -46,7 +46,7 @@ impl Cork {
         unsafe {
             rustix::mm::mmap_anonymous(ptr::null_mut(), size_of::<Self>(), protection, flags)
                 .ok()
-                .map(|base| base.cast())
+                .map(<*mut core::ffi::c_void>::cast)
         }
     }
 

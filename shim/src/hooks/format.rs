@@ -21,7 +21,7 @@ const BLOCK_BYTES: usize = 4096;
 const PIECE_BYTES: usize = 2048;
 
 /// A `va_list` as it is passed to a function: on x86-64 the address of its one element, on
-/// AArch64 the address of the caller's copy.
+/// 64-bit ARM the address of the caller's copy.
 type VaList = *mut c_void;
 
 unsafe extern "C" fn send_block(cookie: *mut c_void, block: *const c_char, len: usize) -> isize {

@@ -635,9 +635,20 @@ pub unsafe extern "C" fn getsockopt(
     // SAFETY: as above. The program's socket is its own: the kernel's answers are right, but for
     // what was moved to the page.
     unsafe {
-        let result = real::getsockopt(fd, level, name, value, len);
-        if (level, name) == (libc::SOL_SOCKET, libc::SO_PEEK_OFF)
-            && result == 0
+        if name == libc::SO_PEEK_OFF && level == libc::SOL_SOCKET {
+            return peek_offset(fd, value, len);
+        }
+        real::getsockopt(fd, level, name, value, len)
+    }
+}
+
+/// `getsockopt` of `SO_PEEK_OFF`.
+#[cold]
+unsafe fn peek_offset(fd: c_int, value: *mut c_void, len: *mut socklen_t) -> c_int {
+    // SAFETY: as above; the kernel has just written as many bytes as it says.
+    unsafe {
+        let result = real::getsockopt(fd, libc::SOL_SOCKET, libc::SO_PEEK_OFF, value, len);
+        if result == 0
             && let Some(group) = descriptor::get(fd).and_then(Object::receiver)
             && group.page().has(PEEK_OFFSET)
         {

@@ -19,7 +19,7 @@ use super::options::wish;
 use crate::convert::borrow;
 use crate::descriptor::{self, Object};
 use crate::errno::{fail, fail_len};
-use crate::{names, real, session};
+use crate::{names, probe, real, session};
 
 /// Looks at the log before a receiver goes to sleep: a few hundred nanoseconds, in which a
 /// sender on another core that is just at it gets through.
@@ -52,16 +52,6 @@ struct Received {
 }
 
 impl Target {
-    /// Whether every buffer can be a program's memory.
-    #[inline]
-    fn is_user(&self) -> bool {
-        (0..self.count).all(|i| {
-            // SAFETY: `count` entries by contract.
-            let part = unsafe { &*self.iov.add(i) };
-            part.iov_len == 0 || names::is_user(part.iov_base.cast())
-        })
-    }
-
     /// Bytes that there is room for.
     fn room(&self) -> usize {
         // SAFETY: `count` entries by contract.
@@ -69,30 +59,32 @@ impl Target {
         lengths.fold(0, usize::saturating_add)
     }
 
-    /// Copies the payload from byte `from` on into the buffers.
+    /// Copies the payload from byte `from` on into the buffers. `None`: one of them is not there.
     ///
     /// # Safety
     ///
-    /// The buffers are writable.
+    /// The buffers are not unmapped meanwhile.
     #[inline]
-    unsafe fn copy(&self, incoming: &Incoming<'_>, from: usize) -> usize {
+    unsafe fn copy(&self, incoming: &Incoming<'_>, from: usize) -> Option<usize> {
+        let left = incoming.record.head.len as usize - from;
         let mut copied = 0;
         for i in 0..self.count {
-            // SAFETY: `count` entries by contract, each with a writable buffer.
-            unsafe {
-                let part = &*self.iov.add(i);
-                if part.iov_len > 0 {
-                    copied +=
-                        incoming
-                            .record
-                            .copy_to(from + copied, part.iov_base.cast(), part.iov_len);
+            // SAFETY: `count` entries by contract.
+            let part = unsafe { &*self.iov.add(i) };
+            let len = part.iov_len.min(left - copied);
+            let target = part.iov_base.cast();
+            if len > 0 {
+                if !probe::is_writable(target, len) {
+                    return None;
                 }
+                // SAFETY: writable, as just seen.
+                copied += unsafe { incoming.record.copy_to(from + copied, target, len) };
             }
-            if from + copied == incoming.record.head.len as usize {
+            if copied == left {
                 break;
             }
         }
-        copied
+        Some(copied)
     }
 }
 
@@ -141,13 +133,9 @@ pub(super) unsafe fn receive(
 /// As `receive`.
 #[inline]
 unsafe fn take_in(target: &Target, incoming: &Incoming<'_>, from: usize, wants: bool) -> Received {
-    let fault = !target.is_user();
-    let copied = if fault {
-        0
-    } else {
-        // SAFETY: by contract.
-        unsafe { target.copy(incoming, from) }
-    };
+    // SAFETY: by contract.
+    let copied = unsafe { target.copy(incoming, from) };
+    let (fault, copied) = (copied.is_none(), copied.unwrap_or(0));
     let membership = incoming.membership;
     let len = incoming.record.head.len as usize;
     Received {

@@ -18,7 +18,7 @@ use crate::convert::{away_errno, borrow, marked, may_be_marked, object_of, outsi
 use crate::descriptor::{self, Cork, Object};
 use crate::errno::{fail, fail_len};
 use crate::names::{self, option};
-use crate::{env, real, session};
+use crate::{env, probe, real, session};
 
 /// Largest payload of a UDP datagram over IPv4, and over IPv6.
 const DATAGRAM_MAX_V4: usize = 65_507;
@@ -191,13 +191,13 @@ impl Payload {
         Some(Self { iov, count, len })
     }
 
-    /// Whether every part can be a program's memory.
+    /// Whether every part is a program's memory. The length was checked: this looks at each page.
     #[inline]
-    fn is_user(&self) -> bool {
+    fn is_readable(&self) -> bool {
         (0..self.count).all(|i| {
             // SAFETY: the contract of `new`.
             let part = unsafe { &*self.iov.add(i) };
-            part.iov_len == 0 || names::is_user(part.iov_base.cast())
+            probe::is_readable(part.iov_base.cast(), part.iov_len)
         })
     }
 
@@ -252,7 +252,7 @@ fn submit(
     if flags & libc::MSG_OOB != 0 {
         return fail_len(libc::EOPNOTSUPP);
     }
-    if !payload.is_user() {
+    if !payload.is_readable() {
         return fail_len(libc::EFAULT);
     }
     if descriptor::get(fd).is_some_and(Object::is_write_shut) {
@@ -467,7 +467,7 @@ fn collect(
         pieces.clear();
         return Some(fail_len(libc::EMSGSIZE));
     }
-    if !payload.is_user() {
+    if !payload.is_readable() {
         pieces.clear();
         return Some(fail_len(libc::EFAULT));
     }
@@ -660,6 +660,9 @@ unsafe fn concerns_us(fd: c_int, name: *const sockaddr, len: socklen_t) -> Optio
         if object.is_none() && is_elsewhere(name, len) {
             return None;
         }
+        if !names::is_user(name.cast()) {
+            return None; // the kernel knows the error
+        }
         // The kernel refuses an IPv6 address on an IPv4 socket, whatever it stands for.
         if names::is_inet6(name, len)
             && !object.map_or_else(|| crate::convert::is_inet6(fd), |object| object.inet6)
@@ -846,7 +849,7 @@ pub unsafe extern "C" fn sendfile(
                     input,
                     page.as_mut_ptr().cast(),
                     len,
-                    *offset + done as off_t,
+                    *offset + done.cast_signed() as off_t,
                 )
             }
         };
@@ -870,7 +873,7 @@ pub unsafe extern "C" fn sendfile(
             core::mem::swap(&mut page, &mut following);
         }
         if !offset.is_null() {
-            *offset += done as off_t;
+            *offset += done.cast_signed() as off_t;
         }
         if done > 0 { done.cast_signed() } else { got }
     }

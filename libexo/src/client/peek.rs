@@ -3,9 +3,10 @@
 //! The offset counts the bytes of all queued datagrams, and a peek begins at the one it lies in.
 //! What is passed over stays: this walks with places of its own beside the socket's cursors.
 
-use super::{GroupSocket, Incoming, Look, MEMBERSHIPS_MAX, Record, Session};
-use crate::shm::log::Cursor;
-use crate::shm::socket_page::FILTERED;
+use super::session::Session;
+use super::socket::{GroupSocket, Incoming};
+use crate::shm::log::{Cursor, Look, Record};
+use crate::shm::socket_page::{FILTERED, MEMBERSHIPS_MAX};
 use crate::sync::{AtomicU64, Ordering, fence};
 
 /// The next position to look at in each slot's log.
@@ -25,11 +26,11 @@ impl GroupSocket {
     ) -> Option<R> {
         loop {
             let places: Places = core::array::from_fn(|index| {
-                let next = self.page.memberships[index].cursor().next;
+                let next = self.page().memberships[index].cursor().next;
                 AtomicU64::new(next.load(Ordering::Acquire))
             });
             let (index, position, record, from) = self.walk(session, &places, offset)?;
-            let membership = &self.page.memberships[index];
+            let membership = &self.page().memberships[index];
             let incoming = Incoming {
                 record: &record,
                 membership,
@@ -44,7 +45,7 @@ impl GroupSocket {
             }
             if record.head.len == 0 {
                 let seq = record.head.seq.0;
-                self.page.peeked_empty.store(seq, Ordering::Relaxed);
+                self.page().peeked_empty.store(seq, Ordering::Relaxed);
             }
             return Some(result);
         }
@@ -61,7 +62,7 @@ impl GroupSocket {
         loop {
             let (index, position, record) = self.next_of(session, places)?;
             let len = record.head.len;
-            let peeked_empty = self.page.peeked_empty.load(Ordering::Relaxed);
+            let peeked_empty = self.page().peeked_empty.load(Ordering::Relaxed);
             let is_before = left >= len && (left > 0 || record.head.seq.0 <= peeked_empty);
             if !is_before {
                 return Some((index, position, record, left));
@@ -73,7 +74,7 @@ impl GroupSocket {
 
     /// The first record in the order from `places` on, as `look` from the cursors on.
     fn next_of(&self, session: &Session, places: &Places) -> Option<(usize, u64, Record<'_>)> {
-        let slots = self.page.slots();
+        let slots = self.page().slots();
         let published = session.board().published();
         let mut first: Option<(usize, u64, Record<'_>)> = None;
         for (index, membership) in slots.iter().enumerate() {
@@ -88,7 +89,7 @@ impl GroupSocket {
                 continue;
             };
             while let Look::Found(position, record) = reader.look(cursor) {
-                let is_wanted = (!self.page.has(FILTERED) && !record.is_extended())
+                let is_wanted = (!self.page().has(FILTERED) && !record.is_extended())
                     || position < membership.exempt.load(Ordering::Relaxed)
                     || self.is_wanted(session, membership, &record);
                 if !is_wanted {
