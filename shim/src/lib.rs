@@ -29,6 +29,7 @@ mod env;
 mod errno;
 mod hooks;
 mod names;
+mod probe;
 mod real;
 mod session;
 

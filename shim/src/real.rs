@@ -83,6 +83,8 @@ real! { -1 =>
     sendto(fd: c_int, buf: *const c_void, len: size_t, flags: c_int, name: *const sockaddr, name_len: socklen_t) -> ssize_t;
     sendmsg(fd: c_int, msg: *const msghdr, flags: c_int) -> ssize_t;
     sendmmsg(fd: c_int, msgs: *mut mmsghdr, count: c_uint, flags: c_int) -> c_int;
+    vdprintf(fd: c_int, format: *const libc::c_char, arguments: *mut c_void) -> c_int;
+    __vdprintf_chk(fd: c_int, flag: c_int, format: *const libc::c_char, arguments: *mut c_void) -> c_int;
     sendfile(out: c_int, input: c_int, offset: *mut off_t, count: size_t) -> ssize_t;
     splice(input: c_int, off_in: *mut i64, output: c_int, off_out: *mut i64, len: size_t, flags: c_uint) -> ssize_t;
     poll(fds: *mut pollfd, count: nfds_t, timeout: c_int) -> c_int;

@@ -247,7 +247,7 @@ impl GroupSocket {
     }
 
     #[inline]
-    fn reader(&self, index: usize) -> Option<&Reader> {
+    pub(super) fn reader(&self, index: usize) -> Option<&Reader> {
         // SAFETY: null or made by `install`; given back only by `unmap`.
         unsafe { self.readers[index].load(Ordering::Acquire).as_ref() }
     }
@@ -432,7 +432,12 @@ impl GroupSocket {
     }
 
     #[cold]
-    fn is_wanted(&self, session: &Session, membership: &Membership, record: &Record<'_>) -> bool {
+    pub(super) fn is_wanted(
+        &self,
+        session: &Session,
+        membership: &Membership,
+        record: &Record<'_>,
+    ) -> bool {
         let origin = record.origin();
         if origin.no_loop == Some(session.id()) {
             return false;

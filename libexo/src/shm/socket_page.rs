@@ -35,6 +35,8 @@ pub const WANTS_PKTINFO: u32 = 16;
 pub const RELAYED: u32 = 32;
 /// `shutdown` of the writing side.
 pub const WRITE_SHUT: u32 = 64;
+/// `SO_PEEK_OFF` is not negative: peeks begin at [`SocketPage::peek_offset`].
+pub const PEEK_OFFSET: u32 = 128;
 
 /// States of [`Membership::state`].
 pub mod membership_state {
@@ -265,7 +267,12 @@ pub struct SocketPage {
     pub bound: SharedAddress,
     /// What the program connected to. Application.
     pub peer: SharedAddress,
-    pad_c: [u64; 106],
+    /// Bytes of the queue that peeks pass over. Application.
+    pub peek_offset: AtomicU32,
+    pad_c: u32,
+    /// Place in the order of the last empty datagram that was peeked at. Application.
+    pub peeked_empty: AtomicU64,
+    pad_d: [u64; 104],
     /// The groups that the socket is a member of.
     pub memberships: [Membership; MEMBERSHIPS_MAX],
 }
@@ -273,6 +280,7 @@ pub struct SocketPage {
 #[cfg(not(loom))]
 const _: () = {
     assert!(core::mem::offset_of!(SocketPage, bound) == 128);
+    assert!(core::mem::offset_of!(SocketPage, peek_offset) == 176);
     assert!(core::mem::offset_of!(SocketPage, memberships) == 1024);
     assert!(size_of::<Membership>() == 256);
     assert!(size_of::<SocketPage>() <= PAGE_BYTES);

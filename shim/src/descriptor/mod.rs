@@ -1,10 +1,12 @@
 //! Which descriptor is what: number → object, looked up without locks.
 
+mod cork;
 mod object;
 
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
+pub(crate) use cork::Cork;
 pub(crate) use object::Object;
 
 /// Descriptors at or above this are never ours; programs have their low numbers first.

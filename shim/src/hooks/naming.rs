@@ -77,6 +77,24 @@ pub unsafe extern "C" fn connect(fd: c_int, name: *const sockaddr, len: socklen_
         if env::socket_path().is_none() {
             return real::connect(fd, name, len);
         }
+        let result = connect_any(fd, name, len);
+        if result == 0
+            && let Some(object) = descriptor::get(fd)
+            && let Some(cork) = object.cork()
+            && let Some(address) = names::parse(name, len)
+            && !object.inet6
+        {
+            // The kernel keeps both in one place: an unfinished datagram now goes there, too.
+            cork.pieces().redirect(address);
+        }
+        result
+    }
+}
+
+/// As `connect`, of the peer alone.
+unsafe fn connect_any(fd: c_int, name: *const sockaddr, len: socklen_t) -> c_int {
+    // SAFETY: as above.
+    unsafe {
         if let Some(object) = descriptor::get(fd) {
             if let Some(group) = object.group() {
                 return connect_ours(object, group, name, len);

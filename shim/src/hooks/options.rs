@@ -9,7 +9,7 @@ use libc::{c_int, c_ulong, socklen_t};
 use libexo::client::session::Session;
 use libexo::control::message::{DemoteReason, Request};
 use libexo::shm::socket_page::{
-    EACH_EDGE, FILTERED, Membership, NONBLOCK, SOURCES_MAX, membership_state,
+    EACH_EDGE, FILTERED, Membership, NONBLOCK, PEEK_OFFSET, SOURCES_MAX, membership_state,
 };
 
 use super::lifecycle::after_dup;
@@ -49,6 +49,7 @@ const SO_RXQ_OVFL: c_int = 40;
 /// Reads the program's wishes from the kernel's copy of the options.
 pub(crate) fn refresh_wishes(fd: c_int, object: &Object) {
     let Some(group) = object.group() else { return };
+    take_peek_offset(fd, object);
     let is_set = |level, name| option(fd, level, name).is_some_and(|value| value != 0);
     let (ip, ip6, sock) = (libc::IPPROTO_IP, libc::IPPROTO_IPV6, libc::SOL_SOCKET);
     let page = group.page();
@@ -87,6 +88,19 @@ fn receive_timeout_us(fd: c_int) -> u64 {
             return 0;
         }
         limit.tv_sec.cast_unsigned() * 1_000_000 + limit.tv_usec.cast_unsigned()
+    }
+}
+
+/// `SO_PEEK_OFF` moves from the kernel, which would apply it to the doorbell's bytes, to the page.
+fn take_peek_offset(fd: c_int, object: &Object) {
+    let Some(group) = object.receiver() else {
+        return;
+    };
+    let offset = option(fd, libc::SOL_SOCKET, libc::SO_PEEK_OFF);
+    if let Some(offset) = offset.and_then(|offset| u32::try_from(offset).ok()) {
+        crate::names::set_option(fd, libc::SOL_SOCKET, libc::SO_PEEK_OFF, -1);
+        group.page().peek_offset.store(offset, Ordering::Relaxed);
+        group.page().set(PEEK_OFFSET, true);
     }
 }
 
@@ -365,6 +379,9 @@ pub unsafe extern "C" fn setsockopt(
         if result == 0
             && let Some(object) = descriptor::get(fd)
         {
+            if (level, name) == (libc::IPPROTO_UDP, libc::UDP_CORK) {
+                return super::send::cork_changed(fd, object);
+            }
             option_changed(fd, object, level, name);
         }
         result
@@ -384,14 +401,16 @@ const fn is_membership(level: c_int, name: c_int) -> bool {
 /// The kernel took an option of a socket that concerns us.
 fn option_changed(fd: c_int, object: &Object, level: c_int, name: c_int) {
     object.forget_grants();
-    if object.group().is_none() {
-        return;
-    }
+    let Some(group) = object.group() else { return };
     match (level, name) {
         (libc::SOL_SOCKET, libc::SO_ATTACH_FILTER | libc::SO_ATTACH_BPF) => {
             super::process::demote(fd, object, DemoteReason::Filter);
         }
         (libc::IPPROTO_IP, IP_MULTICAST_ALL) => {}
+        (libc::SOL_SOCKET, libc::SO_PEEK_OFF) => {
+            group.page().set(PEEK_OFFSET, false);
+            take_peek_offset(fd, object); // unless it is negative
+        }
         _ => refresh_wishes(fd, object),
     }
 }
@@ -629,8 +648,32 @@ pub unsafe extern "C" fn getsockopt(
     value: *mut c_void,
     len: *mut socklen_t,
 ) -> c_int {
-    // SAFETY: as above. The program's socket is its own: the kernel's answers are right.
-    unsafe { real::getsockopt(fd, level, name, value, len) }
+    // SAFETY: as above. The program's socket is its own: the kernel's answers are right, but for
+    // what was moved to the page.
+    unsafe {
+        if name == libc::SO_PEEK_OFF && level == libc::SOL_SOCKET {
+            return peek_offset(fd, value, len);
+        }
+        real::getsockopt(fd, level, name, value, len)
+    }
+}
+
+/// `getsockopt` of `SO_PEEK_OFF`.
+#[cold]
+unsafe fn peek_offset(fd: c_int, value: *mut c_void, len: *mut socklen_t) -> c_int {
+    // SAFETY: as above; the kernel has just written as many bytes as it says.
+    unsafe {
+        let result = real::getsockopt(fd, libc::SOL_SOCKET, libc::SO_PEEK_OFF, value, len);
+        if result == 0
+            && let Some(group) = descriptor::get(fd).and_then(Object::receiver)
+            && group.page().has(PEEK_OFFSET)
+        {
+            let offset = group.page().peek_offset.load(Ordering::Relaxed);
+            let room = (*len as usize).min(4);
+            ptr::copy_nonoverlapping((&raw const offset).cast::<u8>(), value.cast(), room);
+        }
+        result
+    }
 }
 
 /// Somebody may look at the socket's readiness in the kernel from now on.

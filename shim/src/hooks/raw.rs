@@ -103,7 +103,11 @@ pub unsafe extern "C" fn splice(
                 libc::pread(input, page.as_mut_ptr().cast(), room, *off_in)
             };
             match usize::try_from(got) {
-                Ok(got) if got > 0 => send::send(output, page.as_ptr().cast(), got, 0),
+                Ok(got) if got > 0 => {
+                    let is_piece = flags & libc::SPLICE_F_MORE != 0;
+                    let flags = if is_piece { libc::MSG_MORE } else { 0 };
+                    send::send(output, page.as_ptr().cast(), got, flags)
+                }
                 _ => got,
             }
         };

@@ -13,7 +13,7 @@ use libexo::client::pair::{MAIL_BYTE, MAIL_HEADER_BYTES, TOKEN_BYTE};
 use libexo::client::session::Session;
 use libexo::client::socket::{GroupSocket, Incoming, is_expelled};
 use libexo::shm::log::Origin;
-use libexo::shm::socket_page::{NONBLOCK, READ_SHUT, delivery};
+use libexo::shm::socket_page::{NONBLOCK, PEEK_OFFSET, READ_SHUT, SocketPage, delivery};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
@@ -22,7 +22,7 @@ use super::poll::now_ns;
 use crate::convert::borrow;
 use crate::descriptor::{self, Object};
 use crate::errno::{fail, fail_len};
-use crate::{names, real, session};
+use crate::{names, probe, real, session};
 
 /// Looks at the log before a receiver goes to sleep: a few hundred nanoseconds, in which a
 /// sender on another core that is just at it gets through.
@@ -51,44 +51,46 @@ struct Received {
     /// The group it was sent to and the interface, for `IP_PKTINFO`; `None` for a plain unicast one.
     group: Option<(SocketAddr, u32)>,
     dropped: u64,
+    /// It did not find room whole.
+    cut: bool,
     /// A buffer that cannot be the program's.
     fault: bool,
 }
 
 impl Target {
-    /// Whether every buffer can be a program's memory.
-    #[inline]
-    fn is_user(&self) -> bool {
-        (0..self.count).all(|i| {
-            // SAFETY: `count` entries by contract.
-            let part = unsafe { &*self.iov.add(i) };
-            part.iov_len == 0 || names::is_user(part.iov_base.cast())
-        })
+    /// Bytes that there is room for.
+    fn room(&self) -> usize {
+        // SAFETY: `count` entries by contract.
+        let lengths = (0..self.count).map(|i| unsafe { (*self.iov.add(i)).iov_len });
+        lengths.fold(0, usize::saturating_add)
     }
 
-    /// Copies the payload into the buffers.
+    /// Copies the payload from byte `from` on into the buffers. `None`: one of them is not there.
     ///
     /// # Safety
     ///
-    /// The buffers are writable.
+    /// The buffers are not unmapped meanwhile.
     #[inline]
-    unsafe fn copy(&self, incoming: &Incoming<'_>) -> usize {
+    unsafe fn copy(&self, incoming: &Incoming<'_>, from: usize) -> Option<usize> {
+        let left = incoming.record.head.len as usize - from;
         let mut copied = 0;
         for i in 0..self.count {
-            // SAFETY: `count` entries by contract, each with a writable buffer.
-            unsafe {
-                let part = &*self.iov.add(i);
-                if part.iov_len > 0 {
-                    copied += incoming
-                        .record
-                        .copy_to(copied, part.iov_base.cast(), part.iov_len);
+            // SAFETY: `count` entries by contract.
+            let part = unsafe { &*self.iov.add(i) };
+            let len = part.iov_len.min(left - copied);
+            let target = part.iov_base.cast();
+            if len > 0 {
+                if !probe::is_writable(target, len) {
+                    return None;
                 }
+                // SAFETY: writable, as just seen.
+                copied += unsafe { incoming.record.copy_to(from + copied, target, len) };
             }
-            if copied == incoming.record.head.len as usize {
+            if copied == left {
                 break;
             }
         }
-        copied
+        Some(copied)
     }
 }
 
@@ -110,33 +112,15 @@ pub(super) unsafe fn receive(
     };
     let peek = flags & libc::MSG_PEEK != 0;
     let mut wait = Wait::default();
+    if peek && socket.page().has(PEEK_OFFSET) {
+        // SAFETY: by contract.
+        return unsafe { peek_at_offset(fd, object, socket, session, flags, target) };
+    }
     loop {
         let wants = socket.page().has(wish::ANY);
         let got = socket.receive(session, borrow(fd), peek, |incoming| {
-            let fault = !target.is_user();
-            let copied = if fault {
-                0
-            } else {
-                // SAFETY: by contract.
-                unsafe { target.copy(incoming) }
-            };
-            let membership = incoming.membership;
-            Received {
-                len: incoming.record.head.len as usize,
-                copied,
-                origin: incoming.record.origin(),
-                time_ns: incoming.record.head.time.0,
-                group: wants.then(|| {
-                    let group = membership.address.get();
-                    let any = SocketAddr::new(IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED), 0);
-                    (
-                        group.unwrap_or(any),
-                        membership.interface.load(Ordering::Relaxed),
-                    )
-                }),
-                dropped: membership.dropped.load(Ordering::Relaxed),
-                fault,
-            }
+            // SAFETY: by contract.
+            unsafe { take_in(target, incoming, 0, wants) }
         });
         if let Some(received) = got {
             // SAFETY: by contract.
@@ -171,6 +155,124 @@ impl Wait {
             .get_or_insert_with(|| now.saturating_add(limit_ns));
         Some(Duration::from_nanos(deadline.saturating_sub(now)))
     }
+}
+
+/// Copies what `incoming` has from byte `from` on.
+///
+/// # Safety
+///
+/// As `receive`.
+#[inline]
+unsafe fn take_in(target: &Target, incoming: &Incoming<'_>, from: usize, wants: bool) -> Received {
+    // SAFETY: by contract.
+    let copied = unsafe { target.copy(incoming, from) };
+    let (fault, copied) = (copied.is_none(), copied.unwrap_or(0));
+    let membership = incoming.membership;
+    let len = incoming.record.head.len as usize;
+    Received {
+        len,
+        copied,
+        origin: incoming.record.origin(),
+        time_ns: incoming.record.head.time.0,
+        group: wants.then(|| {
+            let group = membership.address.get();
+            let any = SocketAddr::new(IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED), 0);
+            (
+                group.unwrap_or(any),
+                membership.interface.load(Ordering::Relaxed),
+            )
+        }),
+        dropped: membership.dropped.load(Ordering::Relaxed),
+        cut: copied < len,
+        fault,
+    }
+}
+
+/// A peek with `SO_PEEK_OFF`.
+///
+/// Beyond the last datagram the call sleeps until one comes, although there is something to receive.
+///
+/// # Safety
+///
+/// As `receive`.
+#[cold]
+unsafe fn peek_at_offset(
+    fd: c_int,
+    object: &'static Object,
+    socket: &'static GroupSocket,
+    session: &'static Session,
+    flags: c_int,
+    target: &Target,
+) -> ssize_t {
+    let page = socket.page();
+    let sleepers = page.sleepers();
+    let mut wait = Wait::default();
+    let mut announced = None;
+    let result = loop {
+        let offset = page.peek_offset.load(Ordering::Relaxed);
+        let wants = page.has(wish::ANY);
+        let got = socket.peek_at(session, offset, |incoming, from| {
+            // SAFETY: by contract.
+            let mut received = unsafe { take_in(target, incoming, from, wants) };
+            // The kernel's own comparison: a buffer that is just large enough is cut, too.
+            let room = target.room();
+            received.cut = room <= received.len - from && room < received.len;
+            received
+        });
+        if let Some(received) = got {
+            // SAFETY: by contract.
+            break unsafe { finish(object, socket, target, flags, &received) };
+        }
+        if !socket.is_readable(session) {
+            // SAFETY: by contract.
+            let slow =
+                unsafe { receive_slow(fd, object, socket, session, flags, target, &mut wait) };
+            match slow {
+                Some(result) => break result,
+                None => continue,
+            }
+        }
+        if flags & libc::MSG_DONTWAIT != 0 || page.has(NONBLOCK) {
+            break fail_len(libc::EAGAIN);
+        }
+        if page.has(READ_SHUT) {
+            break 0;
+        }
+        let limit = wait.left(socket);
+        if limit == Some(Duration::ZERO) {
+            break fail_len(libc::EAGAIN);
+        }
+        let Some(seen) = announced else {
+            announced = Some(sleepers.announce());
+            continue; // looks once more
+        };
+        if cancellable(|| sleepers.sleep(seen, limit)) == Err(Errno::INTR) {
+            break fail_len(libc::EINTR);
+        }
+        sleepers.retract();
+        announced = None;
+    };
+    if announced.is_some() {
+        sleepers.retract();
+    }
+    result
+}
+
+/// A peek moves the offset on, taking a datagram moves it back, by what the call returns.
+#[cold]
+fn move_peek_offset(page: &SocketPage, flags: c_int, len: usize) {
+    let len = u32::try_from(len).unwrap_or(u32::MAX);
+    let moved = |offset: u32| {
+        Some(if flags & libc::MSG_PEEK != 0 {
+            offset.saturating_add(len)
+        } else {
+            offset.saturating_sub(len)
+        })
+    };
+    // Relaxed: it orders nothing. The closure always has an answer.
+    let _ = page
+        .peek_offset
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, moved);
 }
 
 /// The log is empty: plain datagrams, ends, and waiting. `None` means to look again.
@@ -380,6 +482,7 @@ unsafe fn take_mail(
         time_ns: now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned(),
         group: None,
         dropped: 0,
+        cut: len > room,
         fault: false,
     };
     // SAFETY: by contract.
@@ -403,7 +506,6 @@ unsafe fn finish(
     if received.fault {
         return fail_len(libc::EFAULT);
     }
-    let cut = received.copied < received.len;
     // SAFETY: by contract.
     unsafe {
         if !target.name.is_null() {
@@ -421,7 +523,7 @@ unsafe fn finish(
             target.name_len,
         );
         if let Some(message) = target.message.as_mut() {
-            message.msg_flags = if cut { libc::MSG_TRUNC } else { 0 };
+            message.msg_flags = if received.cut { libc::MSG_TRUNC } else { 0 };
             if socket.page().has(wish::ANY) && !message.msg_control.is_null() {
                 write_control(object, socket, message, received);
             } else {
@@ -434,6 +536,9 @@ unsafe fn finish(
     } else {
         received.copied
     };
+    if socket.page().has(PEEK_OFFSET) {
+        move_peek_offset(socket.page(), flags, len);
+    }
     len.cast_signed()
 }
 
