@@ -21,6 +21,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use super::session::{REFUSALS_MAX, RefusalNote, SOCKETS_MAX, Session, Socket};
 use super::{Control, Source, sweep};
 use crate::access::{self, Wish};
+use crate::clock;
 use crate::config::GroupSettings;
 use crate::engine_thread::command::{Command, NewReader};
 use crate::mapped;
@@ -619,6 +620,8 @@ impl Control {
                     if !self.arguments.groups.contains(&address) {
                         self.arguments.groups.push(address);
                     }
+                    // Who asks for a group is about to start a program that needs us.
+                    self.idle_since = clock::now();
                     Ok("{}".to_owned())
                 }),
             Query::Reload => self.reload().map(|()| "{}".to_owned()),
