@@ -13,6 +13,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::anyhow;
 
+use super::preloaded;
 use crate::args::group_address;
 use crate::errors::{RUN_FAILED, RUN_NOT_FOUND, RUN_REFUSED, Stop};
 use crate::output::Output;
@@ -45,6 +46,9 @@ pub(crate) fn run(args: &RunArgs, socket: Option<&Path>, out: &Output) -> anyhow
     command.arg0(name).args(arguments);
     if program.obstacles.is_empty() {
         let shim = place::shim().map_err(Stop::of_run)?;
+        if args.require {
+            preloaded::check(&shim).map_err(Stop::of_run)?;
+        }
         let socket = monitor(args, socket).map_err(Stop::of_run)?;
         command.env(
             "LD_PRELOAD",
