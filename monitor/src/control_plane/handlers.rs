@@ -381,6 +381,7 @@ impl Control {
             self.sources.insert(token, Source::Relay(id));
             relay_token = Some(token);
         }
+        self.undertaker.keep(id, &bell);
         self.sockets.insert(
             id,
             Socket {
@@ -578,6 +579,7 @@ impl Control {
         self.engine
             .ask(|done| Command::Deliver { socket, own, done })
             .ok_or(Errno::NETDOWN)?;
+        self.undertaker.forget(socket);
         Ok(Reply::Done)
     }
 

@@ -35,6 +35,7 @@ use crate::config::{Arguments, Config, GroupSettings, Loaded};
 use crate::engine_thread::EngineThread;
 use crate::engine_thread::command::{Command, EngineHandle, Notice};
 use crate::mapped::{self, Mapped};
+use crate::undertaker::Undertaker;
 pub use listener::ListenError;
 use listener::Listener;
 use session::{Connection, Session, Socket};
@@ -52,6 +53,15 @@ struct Group {
     id: GroupId,
     settings: GroupSettings,
     log: Descriptor,
+}
+
+/// Where numbers of sessions and sockets begin: a number that an earlier monitor gave means nothing
+/// to this one.
+fn first_number() -> u32 {
+    use std::hash::{BuildHasher, RandomState};
+    // Half of the numbers are left to count through.
+    let random = RandomState::new().hash_one(()) & 0x7fff_ffff;
+    u32::try_from(random).expect("31 bits") | 1
 }
 
 /// What an event token stands for.
@@ -96,6 +106,7 @@ pub struct Control {
     started: Time,
     engine: EngineHandle,
     thread: EngineThread,
+    undertaker: Undertaker,
     board: Mapped<Board>,
     board_fd: Descriptor,
     groups: Vec<Group>,
@@ -121,6 +132,7 @@ impl Control {
         loaded: Loaded,
         config_path: Option<PathBuf>,
         arguments: Arguments,
+        undertaker: Undertaker,
     ) -> Result<Self, StartError> {
         let config = loaded.config;
         let poll = Poll::new().map_err(system("the event loop"))?;
@@ -155,6 +167,7 @@ impl Control {
             started: clock::now(),
             engine,
             thread,
+            undertaker,
             board,
             board_fd,
             groups: Vec::new(),
@@ -163,8 +176,8 @@ impl Control {
             sessions: BTreeMap::new(),
             sockets: BTreeMap::new(),
             next_token: FIRST_FREE,
-            next_session: 1,
-            next_socket: 1,
+            next_session: first_number(),
+            next_socket: first_number(),
             idle_since: clock::now(),
             stopping: false,
         };
@@ -534,6 +547,7 @@ impl Control {
 
     fn drop_socket(&mut self, id: SocketId) {
         self.engine.send(Command::Forget { socket: id });
+        self.undertaker.forget(id);
         if let Some(socket) = self.sockets.remove(&id) {
             if let (Some(token), Some(holder)) = (socket.relay_token, &socket.holder) {
                 self.sources.remove(&token);

@@ -35,6 +35,7 @@ pub(super) fn is_readable(socket: &GroupSocket, session: &Session) -> bool {
         || page.has(READ_SHUT)
         || page.mail_sent.load(Ordering::SeqCst) != page.mail_taken.load(Ordering::SeqCst)
         || is_expelled(page)
+        || socket.is_orphaned()
 }
 
 /// Where a wait ends.

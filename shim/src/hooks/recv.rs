@@ -173,6 +173,14 @@ unsafe fn receive_slow(
             return Some(received);
         }
     }
+    if socket.is_orphaned() {
+        // Looked again: the last of the order was written before the end was.
+        return if socket.is_readable(session) {
+            None
+        } else {
+            Some(fail_len(libc::ENETDOWN))
+        };
+    }
     if flags & libc::MSG_DONTWAIT != 0 || page.has(NONBLOCK) {
         return Some(fail_len(libc::EAGAIN));
     }
