@@ -19,7 +19,8 @@ use rustix::net::SendFlags;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::session::{REFUSALS_MAX, RefusalNote, SOCKETS_MAX, Session, Socket};
-use super::{Control, Source, sweep};
+use super::sweep::{self, has_socket};
+use super::{Control, Source};
 use crate::access::{self, Wish};
 use crate::clock;
 use crate::config::GroupSettings;
@@ -659,14 +660,4 @@ fn document(text: &str) -> Result<Descriptor, Errno> {
         .map_err(|_| Errno::NOMEM)?;
     std::io::Write::write_all(&mut made.as_file(), text.as_bytes()).map_err(|_| Errno::NOMEM)?;
     rustix::io::fcntl_dupfd_cloexec(made.as_file(), 0).map(Descriptor::from_owned)
-}
-
-/// Whether process `pid` has a descriptor of the socket with `inode`.
-fn has_socket(pid: i32, inode: u64) -> bool {
-    let wanted = format!("socket:[{inode}]");
-    let Ok(fds) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {
-        return false;
-    };
-    fds.filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok())
-        .any(|target| target.as_os_str() == wanted.as_str())
 }

@@ -509,6 +509,45 @@ impl Control {
     }
 
     fn sweep_with(&mut self, more: &mut [std::fs::File]) {
+        let Some(listed) = self.listed_inodes(more) else {
+            return;
+        };
+        let is_listed = |socket: &Socket, listed: &HashSet<u64>| {
+            if socket.own.is_some() {
+                sweep::is_held_elsewhere(socket.inode)
+            } else {
+                listed.contains(&socket.inode)
+            }
+        };
+        let mut gone: Vec<SocketId> = self
+            .sockets
+            .values()
+            .filter(|socket| !is_listed(socket, &listed))
+            .map(|socket| socket.id)
+            .collect();
+        if gone.is_empty() {
+            return;
+        }
+        // The kernel writes its list a page at a time and finds its place again by counting: a
+        // socket that closes meanwhile hides another one. So what is missing is looked for again,
+        // and in the process that opened it.
+        let Some(listed) = self.listed_inodes(more) else {
+            return;
+        };
+        gone.retain(|id| {
+            let socket = &self.sockets[id];
+            let owner = self.sessions.get(&socket.session);
+            let has_it = |owner: &Session| sweep::has_socket(owner.identity.pid, socket.inode);
+            !is_listed(socket, &listed) && !owner.is_some_and(has_it)
+        });
+        for socket in gone {
+            self.drop_socket(socket);
+        }
+    }
+
+    /// The UDP sockets in the network namespaces of all sessions, and in those of `more`. `None`:
+    /// no list could be read.
+    fn listed_inodes(&mut self, more: &mut [std::fs::File]) -> Option<HashSet<u64>> {
         let mut inodes = HashSet::new();
         let mut tables = 0;
         for table in more {
@@ -525,24 +564,7 @@ impl Control {
                 tables += usize::from(sweep::read_inodes(table, &mut inodes));
             }
         }
-        if tables == 0 && !self.sessions.is_empty() {
-            return; // nothing is known
-        }
-        let gone: Vec<SocketId> = self
-            .sockets
-            .values()
-            .filter(|socket| {
-                if socket.own.is_some() {
-                    !sweep::is_held_elsewhere(socket.inode)
-                } else {
-                    !inodes.contains(&socket.inode)
-                }
-            })
-            .map(|socket| socket.id)
-            .collect();
-        for socket in gone {
-            self.drop_socket(socket);
-        }
+        (tables > 0 || self.sessions.is_empty()).then_some(inodes)
     }
 
     fn drop_socket(&mut self, id: SocketId) {
