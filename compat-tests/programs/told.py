@@ -1,5 +1,6 @@
 """A member that does what it is told, a line at a time, and says what came of it.
 
+    socket           a UDP socket, closed again
     open [any]       a socket bound to the group (or to any address) that joins it
     join-first       the same, joined before it is bound
     send TEXT        one datagram to the group
@@ -40,7 +41,9 @@ def make(bind, join_first=False):
 
 
 def do(word, rest):
-    if word == "open":
+    if word == "socket":
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM).close()
+    elif word == "open":
         make("" if rest == "any" else GROUP)
     elif word == "join-first":
         make("", join_first=True)

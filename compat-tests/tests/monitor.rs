@@ -24,6 +24,19 @@ address = "239.1.2.3:5000"
 may_join = { uid = [4242] }
 "#;
 
+/// Listens where a monitor would and answers everything in a version of the future.
+const OTHER_VERSION: &str = r#"
+import socket, sys
+listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+listener.bind(sys.argv[1])
+listener.listen()
+print("ready", flush=True)
+while True:
+    peer, _ = listener.accept()
+    packet = peer.recv(512)
+    peer.send(packet[:4] + b"\x09\x00" + packet[6:])
+"#;
+
 /// A running `told.py` and how many lines it was told.
 struct Told {
     program: Program,
@@ -195,12 +208,15 @@ fn required_programs_get_no_socket_without_a_monitor() -> Result<()> {
     }
     let mut world = World::with_monitor(GROUPS)?;
     let mut early = Told::start(&world)?;
+    // It has seen the groups' addresses, so that it may have sockets for others.
+    early.has("socket", "ok")?;
     world.end_monitor(Signal::SIGKILL)?;
-    for told in [
-        &mut early,
-        &mut Told::start(&world)?,
-        &mut Told::start_with(&world, &["-u", "EXO_SOCKET"])?,
-    ] {
+    early.has("socket", "ok")?;
+    let mut late = Told::start(&world)?;
+    let mut lost = Told::start_with(&world, &["-u", "EXO_SOCKET"])?;
+    late.has("socket", "ENETDOWN")?;
+    lost.has("socket", "ENETDOWN")?;
+    for told in [&mut early, &mut late, &mut lost] {
         told.has("open", "ENETDOWN")?;
         told.has("open any", "ENETDOWN")?;
         told.has("join-first", "ENETDOWN")?;
@@ -209,6 +225,35 @@ fn required_programs_get_no_socket_without_a_monitor() -> Result<()> {
     early.has("join-first", "ok")?;
     early.has("send x", "ok")?;
     early.has("recv", "x")?;
+    world.close()
+}
+
+#[test]
+fn required_programs_get_no_socket_from_another_version() -> Result<()> {
+    if is_native_only() {
+        return Ok(());
+    }
+    let world = World::with_monitor(GROUPS)?;
+    let socket = world.path("other.sock");
+    let mut command = world.command(Under::Kernel, python()?)?;
+    command.args(["-c", OTHER_VERSION]).arg(&socket);
+    let mut other = world.start("other", command)?;
+    other.wait_for("ready", Deadline::seconds(20))?;
+    let mut told = Told::start_with(&world, &[&format!("EXO_SOCKET={}", socket.display())])?;
+    told.has("open", "ENETDOWN")?;
+    for groups in [[].as_slice(), &["-g", "239.1.2.3:5000"]] {
+        let mut command = world.command(Under::Kernel, &world.binaries()?.exo)?;
+        command.args(["run", "--require", "--socket"]).arg(&socket);
+        command.args(groups).args(["--", "true"]);
+        let ended = world.run("exo", command, Deadline::seconds(20))?;
+        ensure!(ended.status.code() == Some(125), "{ended:?}");
+        ensure!(
+            ended
+                .stderr
+                .contains("restart the monitor after an upgrade"),
+            "{ended:?}"
+        );
+    }
     world.close()
 }
 

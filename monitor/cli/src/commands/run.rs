@@ -15,7 +15,7 @@ use anyhow::anyhow;
 
 use super::preloaded;
 use crate::args::group_address;
-use crate::errors::{RUN_FAILED, RUN_NOT_FOUND, RUN_REFUSED, Stop};
+use crate::errors::{NO_MONITOR, RUN_FAILED, RUN_NOT_FOUND, RUN_REFUSED, Stop};
 use crate::output::Output;
 use crate::place::{self, Place};
 use crate::program::{FindError, Program};
@@ -87,12 +87,13 @@ fn monitor(args: &RunArgs, socket: Option<&Path>) -> Result<PathBuf, Stop> {
     }
     match status::ask(socket) {
         Ok(answer) => Ok(answer.socket),
-        Err(stop) => Err(Stop {
+        Err(stop) if stop.code == NO_MONITOR => Err(Stop {
             hint: "name a group with -g, such as `exo run -g 239.1.2.3:5000 -- PROGRAM`, and a \
                    private monitor is started; or start the system's with `systemctl start exod`"
                 .to_owned(),
             ..stop
         }),
+        Err(stop) => Err(stop),
     }
 }
 
