@@ -1,50 +1,55 @@
-//! Addresses of the functions that the hooks stand in front of, looked up once.
+//! Addresses of the functions that the hooks stand in front of, looked up at the first call.
 
 use core::ffi::{CStr, c_void};
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 /// The next definition of `name` after this library's.
 #[cold]
-pub(crate) fn look_up(slot: &AtomicPtr<c_void>, name: &CStr) -> *mut c_void {
+fn look_up(name: &CStr) -> *mut c_void {
     let errno = crate::errno::get();
     // SAFETY: a constant name.
     let found = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
     crate::errno::set(errno);
-    // A function that this libc lacks cannot have been called by a program that runs on it; the
-    // null pointer is never called, see `real!`.
-    slot.store(found, Ordering::Release);
     found
 }
 
 /// Declares `real::name`, which calls libc's function. What stands before the arrow is how these
 /// functions say that they failed.
+///
+/// The slot holds a function at all times, so a call is a load and a jump: at first one that looks
+/// libc's up and puts it there.
 macro_rules! real {
     ($failed:expr => $($name:ident($($arg:ident: $type:ty),*) -> $result:ty;)*) => {$(
         #[inline]
         pub(crate) unsafe fn $name($($arg: $type),*) -> $result {
-            static SLOT: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
-            const NAME: &CStr = {
-                match CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes()) {
-                    Ok(name) => name,
-                    Err(_) => panic!("a function name"),
-                }
-            };
-            let mut address = SLOT.load(Ordering::Relaxed);
-            if address.is_null() {
-                address = look_up(&SLOT, NAME);
-                if address.is_null() {
+            type Function = unsafe extern "C" fn($($type),*) -> $result;
+            static SLOT: AtomicPtr<c_void> =
+                AtomicPtr::new(on_first_call as *mut c_void);
+
+            #[cold]
+            #[allow(clippy::unused_unit, reason = "some functions have no way to fail")]
+            unsafe extern "C" fn on_first_call($($arg: $type),*) -> $result {
+                const NAME: &CStr = {
+                    match CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes()) {
+                        Ok(name) => name,
+                        Err(_) => panic!("a function name"),
+                    }
+                };
+                let found = look_up(NAME);
+                if found.is_null() {
+                    // A libc that lacks it: the program that calls it was made for another.
                     crate::errno::set(libc::ENOSYS);
                     return $failed;
                 }
+                SLOT.store(found, Ordering::Relaxed);
+                // SAFETY: libc's function of this name, which has this signature; the caller keeps
+                // its contract.
+                unsafe { core::mem::transmute::<*mut c_void, Function>(found)($($arg),*) }
             }
-            // SAFETY: the address is libc's function of this name, which has this signature.
-            let function = unsafe {
-                core::mem::transmute::<*mut c_void, unsafe extern "C" fn($($type),*) -> $result>(
-                    address,
-                )
-            };
-            // SAFETY: the caller keeps the contract of the function.
-            unsafe { function($($arg),*) }
+
+            let function = SLOT.load(Ordering::Relaxed);
+            // SAFETY: as in `on_first_call`, or that itself.
+            unsafe { core::mem::transmute::<*mut c_void, Function>(function)($($arg),*) }
         }
     )*};
 }
@@ -104,4 +109,8 @@ real! { -1 =>
 real! { core::ptr::null_mut() =>
     fdopen(fd: c_int, mode: *const libc::c_char) -> *mut libc::FILE;
     freopen(path: *const libc::c_char, mode: *const libc::c_char, file: *mut libc::FILE) -> *mut libc::FILE;
+}
+
+real! { () =>
+    __res_iclose(state: *mut c_void, free_address: bool) -> ();
 }

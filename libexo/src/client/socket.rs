@@ -5,7 +5,6 @@ use core::ptr;
 use core::sync::atomic::AtomicPtr;
 
 use rustix::fd::{AsFd, BorrowedFd};
-use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
 use super::pair::TOKEN_BYTE;
@@ -14,12 +13,20 @@ use crate::control::message::{Reply, Request};
 use crate::ids::{GroupId, Seq, SocketId};
 use crate::shm::area::Area;
 use crate::shm::board::Board;
+use crate::shm::doorbell::{STICKY, Take};
 use crate::shm::log::{HEADER_BYTES, LogHeader, LogReader, Look, Record};
 use crate::shm::region::Descriptor;
 use crate::shm::socket_page::{
     FILTERED, MEMBERSHIPS_MAX, Membership, SocketPage, membership_state,
 };
 use crate::sync::Ordering;
+
+/// Empty receives that look into the kernel queue after a byte was given up there.
+const LOOKS_FOR_A_LATE_BYTE: u32 = 64;
+/// With a socket that is looked at from outside, every so many empty receives one looks anyway.
+const EMPTY_RECEIVES_PER_LOOK: u32 = 64;
+/// Wake-ups for nothing that other threads of the socket may cause in the normal course.
+const WAKES_BEFORE_A_LOOK: u32 = 3;
 
 type Reader = LogReader<&'static LogHeader>;
 
@@ -272,9 +279,10 @@ impl GroupSocket {
     ) -> Option<R> {
         loop {
             let Some((index, position, record)) = self.look(session) else {
-                self.page
-                    .doorbell()
-                    .settle(|| self.look(session).is_none(), || take_token(a));
+                self.settle(session, a);
+                if self.is_stray_look_due() {
+                    self.remove_stray(session, a);
+                }
                 // `settle` looked again; what came meanwhile has rung or is found here.
                 let (..) = self.look(session)?;
                 continue;
@@ -295,10 +303,62 @@ impl GroupSocket {
             if reader.advance(membership.cursor(), position, &record.head) {
                 let doorbell = self.page.doorbell();
                 if doorbell.token.load(Ordering::Relaxed) != 0 && self.look(session).is_none() {
-                    doorbell.settle(|| self.look(session).is_none(), || take_token(a));
+                    self.settle(session, a);
                 }
                 return Some(result);
             }
+        }
+    }
+
+    #[inline]
+    fn settle(&self, session: &Session, a: BorrowedFd<'_>) {
+        let doorbell = self.page.doorbell();
+        if !doorbell.settle(|| self.look(session).is_none(), || take_token(a)) {
+            let looks = &self.page.stray_looks;
+            looks.store(LOOKS_FOR_A_LATE_BYTE, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the kernel queue of an empty socket is to be looked at for a byte without token:
+    /// after one was given up, and now and then if somebody may look from outside.
+    #[inline]
+    fn is_stray_look_due(&self) -> bool {
+        // Plain loads and stores: a count lost to another sharer costs a look.
+        let left = self.page.stray_looks.load(Ordering::Relaxed);
+        if left != 0 {
+            self.page.stray_looks.store(left - 1, Ordering::Relaxed);
+            return true;
+        }
+        if self.page.doorbell().interest.load(Ordering::Relaxed) & STICKY == 0 {
+            return false;
+        }
+        let empty = self.page.empty_receives.load(Ordering::Relaxed);
+        let empty = empty.wrapping_add(1);
+        self.page.empty_receives.store(empty, Ordering::Relaxed);
+        empty.is_multiple_of(EMPTY_RECEIVES_PER_LOOK)
+    }
+
+    /// The kernel said readable `times` times in a row and there was nothing: from the third time
+    /// on the next receive looks for a byte without token.
+    #[inline]
+    pub fn was_woken_for_nothing(&self, times: u32) {
+        if times >= WAKES_BEFORE_A_LOOK {
+            self.page.stray_looks.store(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes a doorbell byte that says nothing out of the front of the kernel queue, if one is
+    /// there and the logs are empty.
+    #[cold]
+    pub fn remove_stray(&self, session: &Session, a: BorrowedFd<'_>) {
+        self.settle(session, a);
+        let doorbell = self.page.doorbell();
+        if front_of(a) == Take::Byte
+            && doorbell.remove_stray(|| take_token(a))
+            && self.is_readable(session)
+        {
+            // Without the monitor nothing rings any more.
+            let _ = session.call(Request::Ring { socket: self.id }, &[]);
         }
     }
 
@@ -424,20 +484,26 @@ pub fn is_expelled(page: &SocketPage) -> bool {
         .any(|membership| membership.state.load(Ordering::Relaxed) == membership_state::EXPELLED)
 }
 
-/// Takes one doorbell byte out of the kernel queue, if one is at its front.
-fn take_token(a: BorrowedFd<'_>) -> bool {
+/// What lies at the front of the kernel queue: a doorbell byte, nothing, or something else.
+fn front_of(a: BorrowedFd<'_>) -> Take {
     let mut byte = [0];
-    let look = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-    match rustix::net::recv(a, &mut byte, look) {
-        Ok((1, _)) if byte[0] == TOKEN_BYTE => {
-            matches!(
-                rustix::net::recv(a, &mut byte, RecvFlags::DONTWAIT),
-                Ok((1, _))
-            )
-        }
+    match rustix::net::recv(a, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+        Ok((1, _)) if byte[0] == TOKEN_BYTE => Take::Byte,
+        Ok(_) => Take::Behind,
         // `ECONNREFUSED` is the monitor's end having gone; the error is now consumed.
-        Ok(_) | Err(Errno::AGAIN | Errno::CONNREFUSED) | Err(_) => false,
+        Err(_) => Take::Nothing,
     }
+}
+
+/// Takes one doorbell byte out of the kernel queue, if one is at its front.
+fn take_token(a: BorrowedFd<'_>) -> Take {
+    let front = front_of(a);
+    if front == Take::Byte
+        && rustix::net::recv(a, &mut [0], RecvFlags::DONTWAIT).map(|(len, _)| len) != Ok(1)
+    {
+        return Take::Nothing; // another thread had it
+    }
+    front
 }
 
 /// The logs that this process has mapped, one mapping a group.

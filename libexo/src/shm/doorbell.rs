@@ -15,7 +15,12 @@
 //! meanwhile put the token back (the byte is still there), else take one byte out. The monitor
 //! publishes before it looks at the token, the receiver clears the token before it looks at the
 //! log, both sequentially consistent: one of the two sees the other. No lock, so a signal handler
-//! or a killed process can stop anywhere. Model: `tests/shm_loom.rs`.
+//! or a killed process can stop anywhere.
+//!
+//! A byte may be left without a token: a ringer that was stopped between its claim and its send
+//! sends too late, a receiver that was killed while it settled takes nothing. Such a *stray* byte
+//! would make the socket readable for ever, so who finds the socket readable and empty time and
+//! again calls [`remove_stray`](Doorbell::remove_stray). Models: `tests/shm_loom.rs`.
 
 use crate::sync::{AtomicU32, Ordering, fence};
 
@@ -31,6 +36,17 @@ pub struct Doorbell<'a> {
     pub interest: &'a AtomicU32,
     /// Bytes sent beyond the token's: one for each further sleeper, or for each edge.
     pub extra: &'a AtomicU32,
+}
+
+/// What taking one byte out of the kernel queue came to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Take {
+    /// One is out.
+    Byte,
+    /// There is none.
+    Nothing,
+    /// Another datagram lies in front.
+    Behind,
 }
 
 /// Bound on [`Doorbell::extra`]: more edges than this coalesce.
@@ -99,42 +115,39 @@ impl Doorbell<'_> {
 
     /// After everything was found empty: takes the byte out, unless something arrived meanwhile.
     ///
-    /// `is_empty` looks at the logs again; `take_byte` takes one byte out of the kernel queue
-    /// without waiting and says whether there was one.
+    /// `is_empty` looks at the logs again; `take` takes one byte out of the kernel queue without
+    /// waiting. Returns false if a byte may come later that nobody will take.
     #[inline]
-    pub fn settle(&self, is_empty: impl Fn() -> bool, take_byte: impl FnMut() -> bool) {
-        if self.token.load(Ordering::SeqCst) != 0 {
-            self.settle_rung(is_empty, take_byte);
-        }
+    pub fn settle(&self, is_empty: impl Fn() -> bool, take: impl FnMut() -> Take) -> bool {
+        self.token.load(Ordering::SeqCst) == 0 || self.settle_rung(is_empty, take)
     }
 
     #[cold]
-    fn settle_rung(&self, is_empty: impl Fn() -> bool, mut take_byte: impl FnMut() -> bool) {
-        if self
-            .token
-            .compare_exchange(1, 0, Ordering::SeqCst, Ordering::SeqCst)
-            .is_err()
-        {
-            return; // another thread is doing it
+    fn settle_rung(&self, is_empty: impl Fn() -> bool, mut take: impl FnMut() -> Take) -> bool {
+        if !self.release() {
+            return true; // another thread is doing it
         }
-        fence(Ordering::SeqCst); // pairs with the fence in `bytes_to_ring`
-        if !is_empty()
-            && self
-                .token
-                .compare_exchange(0, 1, Ordering::SeqCst, Ordering::SeqCst)
-                .is_ok()
-        {
-            return; // the byte is still in the queue, and so is something to receive
+        if !is_empty() && self.claim() {
+            return true; // the byte is still in the queue, and so is something to receive
         }
         let bytes = 1 + self.extra.swap(0, Ordering::SeqCst).min(EXTRA_MAX);
-        for _ in 0..bytes {
-            // The ringer may be between its claim and its send. If it died there, or the queue
-            // was full, the byte never comes; one that comes too late is a spurious wake-up.
+        for taken in 0..bytes {
             let mut tries = 0;
-            while !take_byte() {
-                tries += 1;
+            loop {
+                match take() {
+                    Take::Byte => break,
+                    Take::Behind => {
+                        // They stay, accounted for, until what is in front is taken.
+                        let left = bytes - taken - u32::from(self.claim());
+                        self.extra.fetch_add(left, Ordering::SeqCst);
+                        return true;
+                    }
+                    Take::Nothing => tries += 1,
+                }
+                // The ringer may be between its claim and its send. If it died there, or the
+                // queue was full, the byte never comes.
                 if tries == TAKE_TRIES {
-                    return;
+                    return false;
                 }
                 if tries.is_multiple_of(TRIES_BEFORE_YIELD) {
                     give_way();
@@ -142,6 +155,33 @@ impl Doorbell<'_> {
                 crate::sync::pause();
             }
         }
+        true
+    }
+
+    /// Takes out a byte that has no token. `take` as for `settle`.
+    ///
+    /// Holds the token meanwhile, so nobody rings: on true the caller looks at the logs, and if
+    /// they are not empty has the monitor ring. That look also mends what a receiver that settles
+    /// at the same time may have been misled to.
+    #[cold]
+    #[must_use]
+    pub fn remove_stray(&self, mut take: impl FnMut() -> Take) -> bool {
+        if !self.claim() {
+            return false; // what lies there has its token
+        }
+        let _ = take();
+        self.release();
+        true
+    }
+
+    /// Token 1→0, ordered before the look at the logs that follows.
+    fn release(&self) -> bool {
+        let released = self
+            .token
+            .compare_exchange(1, 0, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok();
+        fence(Ordering::SeqCst); // pairs with the fence in `bytes_to_ring`
+        released
     }
 }
 

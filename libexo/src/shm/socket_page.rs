@@ -251,8 +251,12 @@ pub struct SocketPage {
     pub mail_taken: AtomicU32,
     /// Slots ever used; higher ones are free. Monitor.
     pub slots: AtomicU32,
+    /// How often an empty socket is still to be looked at for a byte without token. Application.
+    pub stray_looks: AtomicU32,
+    /// Receives that found nothing while somebody may look from outside. Application.
+    pub empty_receives: AtomicU32,
     pad_a: u32,
-    pad_b: [u64; 10],
+    pad_b: [u64; 9],
     /// What the program bound, as `getsockname` shows it. Application.
     pub bound: SharedAddress,
     /// What the program connected to. Application.

@@ -131,19 +131,9 @@ pub unsafe extern "C" fn __close(fd: c_int) -> c_int {
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn __res_iclose(state: *mut libc::c_void, free_address: bool) {
-    use core::ffi::c_void;
-    use core::sync::atomic::AtomicPtr;
     // glibc closes its resolver's sockets itself; their numbers must not stay ours.
-    static SLOT: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
-    let address = real::look_up(&SLOT, c"__res_iclose");
-    if address.is_null() {
-        return;
-    }
-    // SAFETY: glibc's function of this name.
-    unsafe {
-        let function: unsafe extern "C" fn(*mut c_void, bool) = core::mem::transmute(address);
-        function(state, free_address);
-    }
+    // SAFETY: as above.
+    unsafe { real::__res_iclose(state, free_address) }
 }
 
 /// Numbers of a range that concern us, each once.

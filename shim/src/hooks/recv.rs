@@ -25,6 +25,9 @@ use crate::{names, real, session};
 /// sender on another core that is just at it gets through.
 const LOOKS_BEFORE_SLEEP: u32 = 100;
 
+/// Doorbell bytes taken away in front of a relayed datagram before the caller asks again.
+const TRIES_FOR_MAIL: u32 = 64;
+
 /// Where a datagram is to be put: the caller's buffers and what it wants to know.
 pub(super) struct Target {
     iov: *const iovec,
@@ -103,6 +106,7 @@ pub(super) unsafe fn receive(
         return fail_len(libc::ENETDOWN);
     };
     let peek = flags & libc::MSG_PEEK != 0;
+    let mut wakes = 0;
     loop {
         let wants = socket.page().has(wish::ANY);
         let got = socket.receive(session, borrow(fd), peek, |incoming| {
@@ -136,9 +140,12 @@ pub(super) unsafe fn receive(
             return unsafe { finish(object, socket, target, flags, &received) };
         }
         // SAFETY: by contract.
-        if let Some(result) = unsafe { receive_slow(fd, object, socket, session, flags, target) } {
+        let slow = unsafe { receive_slow(fd, object, socket, session, flags, target) };
+        if let Some(result) = slow {
             return result;
         }
+        wakes += 1;
+        socket.was_woken_for_nothing(wakes);
     }
 }
 
@@ -169,8 +176,11 @@ unsafe fn receive_slow(
     }
     if page.mail_sent.load(Ordering::SeqCst) != page.mail_taken.load(Ordering::SeqCst) {
         // SAFETY: by contract.
-        if let Some(received) = unsafe { take_mail(fd, object, socket, flags, target) } {
+        if let Some(received) = unsafe { take_mail(fd, object, socket, session, flags, target) } {
             return Some(received);
+        }
+        if socket.is_readable(session) {
+            return None;
         }
     }
     if socket.is_orphaned() {
@@ -252,22 +262,26 @@ unsafe fn take_mail(
     fd: c_int,
     object: &'static Object,
     socket: &'static GroupSocket,
+    session: &'static Session,
     flags: c_int,
     target: &Target,
 ) -> Option<ssize_t> {
     let page = socket.page();
     let mut first = [0];
+    let mut tries = 0;
     loop {
         let look = RecvFlags::PEEK | RecvFlags::DONTWAIT | RecvFlags::TRUNC;
         let (_, len) = rustix::net::recv(borrow(fd), &mut first, look).ok()?;
         if first[0] == MAIL_BYTE && len >= MAIL_HEADER_BYTES {
             break;
         }
-        // A doorbell byte in front of it, whose token was taken already.
-        let flags = RecvFlags::DONTWAIT;
-        if rustix::net::recv(borrow(fd), &mut first, flags).is_err() || first[0] != TOKEN_BYTE {
+        // A doorbell byte in front of it: a datagram of the order has just come, or the byte has
+        // no token.
+        if first[0] != TOKEN_BYTE || socket.is_readable(session) || tries == TRIES_FOR_MAIL {
             return None;
         }
+        tries += 1;
+        socket.remove_stray(session, borrow(fd));
     }
     let mut header = [0_u8; MAIL_HEADER_BYTES];
     let mut parts = [iovec {

@@ -266,6 +266,9 @@ fn wait_for_room(
             return Ok(());
         }
         if nonblocking {
+            // Programs that wait for room in epoll come again at once.
+            rustix::thread::sched_yield();
+            super::poll::give_edge(fd);
             return Err(libc::EAGAIN);
         }
         rustix::thread::sched_yield();
@@ -383,7 +386,15 @@ pub unsafe extern "C" fn send(fd: c_int, buf: *const c_void, len: size_t, flags:
         if descriptor::get(fd).is_none() {
             return real::send(fd, buf, len, flags);
         }
-        let part = single(buf, len);
+        send_ours(fd, buf, len, flags)
+    }
+}
+
+#[inline(never)]
+unsafe fn send_ours(fd: c_int, buf: *const c_void, len: size_t, flags: c_int) -> ssize_t {
+    let part = single(buf, len);
+    // SAFETY: as above.
+    unsafe {
         send_to_peer(fd, &raw const part, 1, flags, || {
             real::send(fd, buf, len, flags)
         })
@@ -408,8 +419,7 @@ pub unsafe extern "C" fn write(fd: c_int, buf: *const c_void, len: size_t) -> ss
         if descriptor::get(fd).is_none() {
             return real::write(fd, buf, len);
         }
-        let part = single(buf, len);
-        send_to_peer(fd, &raw const part, 1, 0, || real::write(fd, buf, len))
+        send_ours(fd, buf, len, 0) // to the kernel `write` is `send` without flags
     }
 }
 
