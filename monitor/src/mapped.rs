@@ -8,9 +8,10 @@ use std::sync::Arc;
 use libexo::shm::area::Area;
 use libexo::shm::board::{BOARD_BYTES, Board};
 use libexo::shm::log::LogHeader;
-use libexo::shm::region::{Descriptor, Mapping, Region, Writers};
+use libexo::shm::region::{Descriptor, Mapping, Region, Writers, sealed_len};
 use libexo::shm::socket_page::{PAGE_BYTES, SocketPage};
 use libexo::shm::submit_ring::LaneHeader;
+use rustix::fd::AsFd;
 use rustix::io::Errno;
 
 /// A `T` at the beginning of a mapping, which stays mapped while this exists.
@@ -129,4 +130,13 @@ pub(crate) fn socket_page(socket: u32) -> Result<(Descriptor, Mapped<SocketPage>
     let page = Mapped::<SocketPage>::new(region.mapping);
     page.initialise(socket);
     Ok((region.fd, page))
+}
+
+/// Maps a socket page that another process made, for who wakes its sleepers.
+pub(crate) fn page_of(fd: &Descriptor) -> Result<Mapped<SocketPage>, Errno> {
+    let len = sealed_len(fd.as_fd())?;
+    if len != PAGE_BYTES {
+        return Err(Errno::INVAL);
+    }
+    Mapping::new(fd.as_fd(), len, true).map(Mapped::new)
 }

@@ -65,7 +65,7 @@ pub(crate) fn marked(address: SocketAddr) -> Option<(&'static Session, MarkedGro
 }
 
 /// Answers a call that concerns a group while the monitor is away: programs that must have Exo get
-/// an error, the others the kernel.
+/// an error, the others the kernel. Also for what Exo cannot follow.
 pub(crate) fn away_errno() -> Option<c_int> {
     env::is_required().then_some(libc::ENETDOWN)
 }
@@ -246,6 +246,9 @@ pub(crate) fn join(
         convert_wildcard(fd, session)?;
     }
     let socket = object.group().ok_or(libc::ENETDOWN)?;
+    if socket.is_orphaned() {
+        return Err(libc::ENETDOWN); // its monitor is gone; a new socket gets the new one
+    }
     socket.join(session, group, interface).map_err(errno_of)?;
     Ok(())
 }
@@ -323,16 +326,19 @@ pub(crate) fn join_pending(fd: c_int) -> Result<(), c_int> {
         let group = SocketAddr::new(group.ip(), bound.port());
         // Bound to one group's address it receives that group only.
         let is_meant = bound.ip().is_unspecified() || bound.ip() == group.ip();
-        if receives_groups
-            && is_meant
-            && let Some((session, _)) = marked(group)
-        {
-            join(
-                fd,
-                session,
-                group,
-                pending.interface.load(Ordering::Relaxed),
-            )?;
+        if receives_groups && is_meant {
+            if let Some((session, _)) = marked(group) {
+                join(
+                    fd,
+                    session,
+                    group,
+                    pending.interface.load(Ordering::Relaxed),
+                )?;
+            } else if session::get().is_none()
+                && let Some(errno) = away_errno()
+            {
+                return Err(errno);
+            }
         }
         pending.group.set(None);
     }

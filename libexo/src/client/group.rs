@@ -130,7 +130,7 @@ impl<'a> Group<'a> {
     ///
     /// # Errors
     ///
-    /// [`GroupError::Expelled`].
+    /// [`GroupError::Expelled`]; [`GroupError::Call`] when the monitor is gone.
     pub fn try_receive(&self, bytes: &mut [u8]) -> Result<Option<Received>, GroupError> {
         let received = self
             .socket
@@ -150,6 +150,11 @@ impl<'a> Group<'a> {
         if received.is_none() && is_expelled(self.socket.page()) {
             return Err(GroupError::Expelled);
         }
+        // Looked again: the last of the order was written before the monitor's end was.
+        if received.is_none() && self.socket.is_orphaned() && !self.socket.is_readable(self.session)
+        {
+            return Err(CallError::Away(Errno::NETDOWN).into());
+        }
         Ok(received)
     }
 
@@ -157,7 +162,7 @@ impl<'a> Group<'a> {
     ///
     /// # Errors
     ///
-    /// [`GroupError::Expelled`], or [`GroupError::Sleep`] if a signal interrupts the sleep
+    /// As [`try_receive`](Self::try_receive), or [`GroupError::Sleep`] if a signal interrupts the sleep
     /// (`EINTR`).
     pub fn receive(&self, bytes: &mut [u8]) -> Result<Received, GroupError> {
         loop {
@@ -180,7 +185,9 @@ impl<'a> Group<'a> {
     }
 
     fn has_news(&self) -> bool {
-        self.socket.is_readable(self.session) || is_expelled(self.socket.page())
+        self.socket.is_readable(self.session)
+            || is_expelled(self.socket.page())
+            || self.socket.is_orphaned()
     }
 }
 

@@ -10,8 +10,9 @@ use rustix::net::RecvFlags;
 use super::pair::TOKEN_BYTE;
 use super::session::{CallError, Session, bad_answer, map_shared};
 use crate::control::message::{Reply, Request};
-use crate::ids::{GroupId, SocketId};
+use crate::ids::{GroupId, Seq, SocketId};
 use crate::shm::area::Area;
+use crate::shm::board::Board;
 use crate::shm::doorbell::{STICKY, Take};
 use crate::shm::log::{HEADER_BYTES, LogHeader, LogReader, Look, Record};
 use crate::shm::region::Descriptor;
@@ -35,6 +36,8 @@ pub struct GroupSocket {
     id: SocketId,
     page: &'static SocketPage,
     page_bytes: usize,
+    /// The board of the monitor that serves it.
+    board: &'static Board,
     /// The log reader of each slot; null until this process has mapped it.
     readers: [AtomicPtr<Reader>; MEMBERSHIPS_MAX],
     /// Group of each reader, to notice a slot that was used again.
@@ -80,7 +83,7 @@ impl GroupSocket {
             Some(holder) => session.call(request, &[b.as_fd(), holder.as_fd()]),
             None => session.call(request, &[b.as_fd()]),
         }?;
-        let socket = Self::from_answer(answer)?;
+        let socket = Self::from_answer(session, answer)?;
         socket.page.bound.set(Some(bound));
         Ok(socket)
     }
@@ -91,10 +94,11 @@ impl GroupSocket {
     ///
     /// [`CallError::Refused`] with `ENOENT` when the monitor does not serve it.
     pub fn adopt(session: &Session, cookie: u64) -> Result<Self, CallError> {
-        Self::from_answer(session.call(Request::Adopt { cookie }, &[])?)
+        Self::from_answer(session, session.call(Request::Adopt { cookie }, &[])?)
     }
 
     fn from_answer(
+        session: &Session,
         answer: (Reply, crate::control::channel::Descriptors),
     ) -> Result<Self, CallError> {
         let (Reply::Socket { socket }, [Some(page), ..]) = answer else {
@@ -109,6 +113,7 @@ impl GroupSocket {
             id: socket,
             page,
             page_bytes,
+            board: session.board(),
             readers: [const { AtomicPtr::new(ptr::null_mut()) }; MEMBERSHIPS_MAX],
             reader_groups: [const { crate::sync::AtomicU32::new(0) }; MEMBERSHIPS_MAX],
         })
@@ -144,6 +149,14 @@ impl GroupSocket {
     #[must_use]
     pub const fn page(&self) -> &'static SocketPage {
         self.page
+    }
+
+    /// Whether the monitor that served the socket is gone: what it had ordered can still be
+    /// received, and nothing comes after it.
+    #[inline]
+    #[must_use]
+    pub fn is_orphaned(&self) -> bool {
+        self.board.is_over()
     }
 
     /// Joins a group. Reception begins at the place of this call in the order.
@@ -390,7 +403,11 @@ impl GroupSocket {
         }
         // Several groups: everything up to `published` is visible in all logs, so the lowest
         // place among their next records is the next one of the common order.
-        let published = session.board().published();
+        let published = if self.is_orphaned() {
+            Seq(u64::MAX) // its last words need nobody's leave any more
+        } else {
+            self.board.published()
+        };
         let mut first: Option<(usize, u64, Record<'_>)> = None;
         for (index, membership) in slots.iter().enumerate() {
             if !membership.is_open() {

@@ -81,7 +81,8 @@ pub struct Board {
     pad_a: [u64; 7],
     /// 1 while the engine thread sleeps on this word.
     pub engine_asleep: AtomicU32,
-    pad_b: u32,
+    /// Number of the engine thread. The kernel takes it out when the thread ends.
+    pub engine_thread: AtomicU32,
     pad_c: [u64; 7],
     /// Everything up to this place is visible in every log.
     pub published_seq: AtomicU64,
@@ -139,7 +140,7 @@ impl Board {
             preamble: Preamble::for_model(),
             pad_a: [0; 7],
             engine_asleep: AtomicU32::new(0),
-            pad_b: 0,
+            engine_thread: AtomicU32::new(1),
             pad_c: [0; 7],
             published_seq: word(),
             pad_d: [0; 7],
@@ -167,6 +168,16 @@ impl Board {
     /// [`LayoutError`] with what was found.
     pub fn check(&self, region_bytes: u64) -> Result<(), LayoutError> {
         self.preamble.check(region_bytes, Some(BOARD_BYTES as u64))
+    }
+
+    /// Whether the monitor is gone: nobody orders, and nothing more will come.
+    #[inline]
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        /// `FUTEX_TID_MASK`: what the kernel leaves beside the number are bits of its own.
+        const NUMBER: u32 = 0x3fff_ffff;
+        // Acquire: what the engine thread wrote before its end is seen by who sees the end.
+        self.engine_thread.load(Ordering::Acquire) & NUMBER == 0
     }
 
     /// Adds to a counter. Monitor only.

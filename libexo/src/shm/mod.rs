@@ -27,7 +27,7 @@ use crate::sync::{AtomicU32, Ordering};
 /// First word of every region: "EXO1" in little-endian order.
 pub const MAGIC: u32 = u32::from_le_bytes(*b"EXO1");
 /// Version of the layouts in this room; both sides must have the same.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// `len` rounded up to the 8 bytes on which records begin.
 #[must_use]

@@ -82,6 +82,8 @@ pub(crate) struct Membership {
     pub(crate) group: String,
     pub(crate) address: String,
     pub(crate) cursor_lag_bytes: u64,
+    /// Place in the order up to which it has received.
+    pub(crate) delivered: u64,
     pub(crate) dropped: u64,
 }
 
@@ -218,7 +220,7 @@ pub(crate) fn sample() -> Answer {
                     "rule": "join of 239.1.2.3:5000", "demoted_because": "fdopen",
                     "memberships": [{
                         "group": "orders", "address": "239.1.2.3:5000",
-                        "cursor_lag_bytes": 2048, "dropped": 0,
+                        "cursor_lag_bytes": 2048, "delivered": 93, "dropped": 0,
                     }],
                 }],
                 "grants": [], "refusals": [],

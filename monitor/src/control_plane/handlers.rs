@@ -19,8 +19,10 @@ use rustix::net::SendFlags;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::session::{REFUSALS_MAX, RefusalNote, SOCKETS_MAX, Session, Socket};
-use super::{Control, Source, sweep};
+use super::sweep::{self, has_socket};
+use super::{Control, Source};
 use crate::access::{self, Wish};
+use crate::clock;
 use crate::config::GroupSettings;
 use crate::engine_thread::command::{Command, NewReader};
 use crate::mapped;
@@ -380,6 +382,7 @@ impl Control {
             self.sources.insert(token, Source::Relay(id));
             relay_token = Some(token);
         }
+        self.undertaker.keep(id, &bell, &page_fd);
         self.sockets.insert(
             id,
             Socket {
@@ -577,6 +580,7 @@ impl Control {
         self.engine
             .ask(|done| Command::Deliver { socket, own, done })
             .ok_or(Errno::NETDOWN)?;
+        self.undertaker.forget(socket);
         Ok(Reply::Done)
     }
 
@@ -619,6 +623,8 @@ impl Control {
                     if !self.arguments.groups.contains(&address) {
                         self.arguments.groups.push(address);
                     }
+                    // Who asks for a group is about to start a program that needs us.
+                    self.idle_since = clock::now();
                     Ok("{}".to_owned())
                 }),
             Query::Reload => self.reload().map(|()| "{}".to_owned()),
@@ -654,14 +660,4 @@ fn document(text: &str) -> Result<Descriptor, Errno> {
         .map_err(|_| Errno::NOMEM)?;
     std::io::Write::write_all(&mut made.as_file(), text.as_bytes()).map_err(|_| Errno::NOMEM)?;
     rustix::io::fcntl_dupfd_cloexec(made.as_file(), 0).map(Descriptor::from_owned)
-}
-
-/// Whether process `pid` has a descriptor of the socket with `inode`.
-fn has_socket(pid: i32, inode: u64) -> bool {
-    let wanted = format!("socket:[{inode}]");
-    let Ok(fds) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {
-        return false;
-    };
-    fds.filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok())
-        .any(|target| target.as_os_str() == wanted.as_str())
 }

@@ -6,7 +6,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use crossbeam_queue::ArrayQueue;
-use libexo::ids::{GrantId, GroupId, SessionId, SocketId};
+use libexo::ids::{GrantId, GroupId, Seq, SessionId, SocketId};
 use libexo::shm::area::Area;
 use libexo::shm::board::Board;
 use libexo::shm::log::{LogHeader, Origin};
@@ -144,6 +144,8 @@ pub(crate) struct GroupUsage {
 pub(crate) struct ReaderUsage {
     pub(crate) socket: SocketId,
     pub(crate) lag_bytes: u64,
+    /// It has received everything of its group up to this place in the order.
+    pub(crate) delivered: Seq,
 }
 
 #[derive(Clone, Debug)]

@@ -508,14 +508,22 @@ impl Group {
 
     fn usage(&mut self) -> GroupUsage {
         let tail = self.writer.tail();
+        let (writer, last) = (&self.writer, self.seq);
         let readers: Vec<_> = self
             .readers
             .iter_mut()
             .map(|reader| {
                 let next = reader.cursor(tail).unwrap_or(reader.seen);
+                // A cursor that its owner put between two records shows a wrong place, to him.
+                let delivered = if next < tail {
+                    Seq(writer.head_at(next).seq.0.saturating_sub(1))
+                } else {
+                    last
+                };
                 ReaderUsage {
                     socket: reader.new.socket,
                     lag_bytes: tail - next,
+                    delivered,
                 }
             })
             .collect();

@@ -8,6 +8,7 @@
 pub(crate) mod command;
 mod egress;
 mod lanes;
+mod life;
 mod meminfo;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use libexo::shm::log::LogWriter;
 use libexo::shm::submit_ring::SubmitDrain;
 use libexo::sync::{Ordering, fence};
 use libexo::time::Time;
+use rustix::io::Errno;
 use rustix::thread::futex;
 
 use crate::clock;
@@ -55,9 +57,16 @@ impl EngineThread {
         tell: impl Fn() + Send + 'static,
     ) -> std::io::Result<Self> {
         let (commands, notices) = (handle.commands(), Arc::clone(&handle.notices));
+        let (born, birth) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::Builder::new()
             .name("exo-engine".to_owned())
             .spawn(move || {
+                let announced = life::announce(&board);
+                let is_alive = announced.is_ok();
+                answer(&born, announced);
+                if !is_alive {
+                    return;
+                }
                 let engine = Ring::alone(HostId(0), Params::default());
                 let groups = Groups::new(board.clone());
                 let mut state = State {
@@ -74,6 +83,8 @@ impl EngineThread {
                 };
                 state.run();
             })?;
+        // From now on whoever attaches sees that there is an engine thread.
+        birth.recv().unwrap_or(Err(Errno::CANCELED))?;
         Ok(Self {
             thread: Some(thread),
             handle,
@@ -330,6 +341,7 @@ impl<Tell: Fn()> State<Tell> {
                     for lane in &self.lanes {
                         lane.end();
                     }
+                    self.board.engine_thread.store(0, Ordering::Release); // pairs with `is_over`
                     return true;
                 }
             }

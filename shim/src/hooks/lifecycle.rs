@@ -3,6 +3,7 @@
 use libc::{c_int, c_uint, sockaddr, socklen_t};
 use libexo::control::message::Request;
 
+use crate::convert::away_errno;
 use crate::descriptor::{self, Object};
 use crate::errno::fail;
 use crate::{env, real, session};
@@ -48,7 +49,15 @@ pub unsafe extern "C" fn socket(domain: c_int, kind: c_int, protocol: c_int) -> 
         && session::last().is_none()
     {
         // Early, so that unicast groups are known when the first datagram goes out.
-        let _ = session::get();
+        if session::get().is_none()
+            && !session::is_vfork_child()
+            && let Some(errno) = away_errno()
+        {
+            // Without having seen a monitor nobody can tell which addresses are groups.
+            // SAFETY: just made, and nobody else knows of it.
+            unsafe { real::close(fd) };
+            return fail(errno);
+        }
     }
     fresh(fd)
 }

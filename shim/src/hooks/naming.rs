@@ -61,10 +61,14 @@ pub unsafe extern "C" fn bind(fd: c_int, name: *const sockaddr, len: socklen_t) 
                 errno::set(libc::EADDRINUSE);
             }
         }
-        if result == 0 && descriptor::get(fd).is_some() {
-            // The program joined before: a group that refuses it now is told by its datagrams'
-            // absence, as the socket is bound all the same.
-            let _ = join_pending(fd);
+        if result == 0
+            && descriptor::get(fd).is_some()
+            // The program joined before. What policy refuses is refused here, although the socket
+            // is bound; any other failure leaves the kernel's groups to who may have them.
+            && let Err(errno) = join_pending(fd)
+            && (errno == libc::EACCES || env::is_required())
+        {
+            return fail(errno);
         }
         result
     }
@@ -123,7 +127,7 @@ unsafe fn connect_any(fd: c_int, name: *const sockaddr, len: socklen_t) -> c_int
             return result;
         }
         let Some(object) = object_of(fd) else {
-            return result;
+            return away_errno().map_or(result, fail);
         };
         object
             .peer

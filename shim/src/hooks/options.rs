@@ -462,7 +462,10 @@ unsafe fn change_membership(
         return Some(result);
     }
     let address = SocketAddr::new(change.group, bound.port());
-    let (session, _) = marked(address)?;
+    let Some((session, _)) = marked(address) else {
+        let is_away = session::get().is_none();
+        return away_errno().filter(|_| is_away).map(fail);
+    };
     let ours = descriptor::get(fd).and_then(Object::group);
     let is_meant = bound.ip().is_unspecified() || bound.ip() == change.group;
     if !is_meant || (ours.is_none() && !bound.ip().is_unspecified()) {

@@ -39,7 +39,11 @@ pub(super) fn is_readable(socket: &GroupSocket, session: &Session) -> bool {
         // Without the monitor the log cannot be had; there is nothing to read then.
         let _ = socket.catch_up(session);
     }
-    socket.is_readable(session) || page.has(READ_SHUT) || page.has_mail() || is_expelled(page)
+    socket.is_readable(session)
+        || page.has(READ_SHUT)
+        || page.has_mail()
+        || is_expelled(page)
+        || socket.is_orphaned()
 }
 
 /// Whether a send on `fd` would have to wait for room.

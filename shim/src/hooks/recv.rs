@@ -310,6 +310,14 @@ unsafe fn receive_slow(
             return None;
         }
     }
+    if socket.is_orphaned() {
+        // Looked again: the last of the order was written before the end was.
+        return if socket.is_readable(session) {
+            None
+        } else {
+            Some(fail_len(libc::ENETDOWN))
+        };
+    }
     if flags & libc::MSG_DONTWAIT != 0 || page.has(NONBLOCK) {
         return Some(fail_len(libc::EAGAIN));
     }
@@ -333,6 +341,7 @@ unsafe fn receive_slow(
         && !page.has_mail()
         && !page.has(READ_SHUT)
         && !is_expelled(page)
+        && !socket.is_orphaned()
         && page.delivery.load(Ordering::Acquire) == delivery::SHARED_MEMORY;
     let slept = if is_quiet {
         cancellable(|| sleepers.sleep(seen, limit))
