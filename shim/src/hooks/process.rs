@@ -412,6 +412,81 @@ pub unsafe extern "C" fn execvp(name: *const c_char, argv: *const *const c_char)
     unsafe { execvpe(name, argv, environ) }
 }
 
+/// Defines an `exec` that takes its words one by one. Stable Rust cannot define such a function, so a
+/// few instructions put the words that came in registers in front of those on the stack, which
+/// makes the array that the others take, and call `$listed` with it. Nothing is allocated: the
+/// caller may be a `vfork` child.
+macro_rules! listed {
+    ($name:ident, $listed:ident) => {
+        #[cfg(target_arch = "x86_64")]
+        #[unsafe(naked)]
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn $name() {
+            core::arch::naked_asm!(
+                "endbr64",
+                "pop rax", // the return address, whose place the last register takes
+                "push r9",
+                "push r8",
+                "push rcx",
+                "push rdx",
+                "push rsi",
+                "mov rsi, rsp",
+                "push rax", // and the stack is aligned to 16 bytes
+                "call {listed}",
+                "pop rcx",
+                "mov [rsp + 32], rcx",
+                "add rsp, 32",
+                "ret",
+                listed = sym $listed,
+            );
+        }
+
+        #[cfg(target_arch = "aarch64")]
+        #[unsafe(naked)]
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn $name() {
+            core::arch::naked_asm!(
+                "hint #34", // bti c
+                "stp x6, x7, [sp, #-16]!",
+                "stp x4, x5, [sp, #-16]!",
+                "stp x2, x3, [sp, #-16]!",
+                "stp x30, x1, [sp, #-16]!",
+                "add x1, sp, #8",
+                "bl {listed}",
+                "ldr x30, [sp], #64",
+                "ret",
+                listed = sym $listed,
+            );
+        }
+    };
+}
+
+// `execl`, `execlp` and `execle`, which call no other function that could be intercepted.
+listed!(execl, execl_listed);
+listed!(execlp, execlp_listed);
+listed!(execle, execle_listed);
+
+unsafe extern "C" fn execl_listed(path: *const c_char, argv: *const *const c_char) -> c_int {
+    // SAFETY: as above.
+    unsafe { execv(path, argv) }
+}
+
+unsafe extern "C" fn execlp_listed(name: *const c_char, argv: *const *const c_char) -> c_int {
+    // SAFETY: as above.
+    unsafe { execvp(name, argv) }
+}
+
+unsafe extern "C" fn execle_listed(path: *const c_char, argv: *const *const c_char) -> c_int {
+    // SAFETY: by the manual page a null pointer ends the words, and the environment follows it.
+    unsafe {
+        let mut end = argv;
+        while !(*end).is_null() {
+            end = end.add(1);
+        }
+        execve(path, argv, (*end.add(1)).cast())
+    }
+}
+
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fexecve(
     fd: c_int,

@@ -52,6 +52,7 @@ pub unsafe extern "C" fn syscall(
                 process::demote_all(DemoteReason::IoUring);
                 real::syscall(number, a, b, c, d, e, f)
             }
+            libc::SYS_execve => c_long::from(process::execve(a as _, b as _, c as _)),
             _ if !descriptor::is_used() => real::syscall(number, a, b, c, d, e, f),
             libc::SYS_read => recv::read(a as c_int, b as _, c) as c_long,
             libc::SYS_write => send::write(a as c_int, b as _, c) as c_long,
