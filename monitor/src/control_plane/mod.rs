@@ -519,7 +519,7 @@ impl Control {
             .sockets
             .values()
             .filter(|socket| {
-                if socket.own.is_some() {
+                if socket.queue.is_some() {
                     !sweep::is_held_elsewhere(socket.inode)
                 } else {
                     !inodes.contains(&socket.inode)

@@ -11,7 +11,7 @@ use rustix::fd::AsFd;
 
 use crate::convert::borrow;
 use crate::descriptor::{self, Object};
-use crate::{env, real, session};
+use crate::{env, foreign, real, session};
 
 /// At load: sockets that this process inherited from a program that used Exo are found again.
 pub(crate) fn start() {
@@ -50,13 +50,16 @@ pub(crate) fn adopt(fd: c_int) {
     if descriptor::get(fd).is_some() {
         return;
     }
-    // A doorbell is a UDP socket that is connected to the loopback.
+    // A doorbell is a UDP socket that is connected to the loopback, or was.
     let Ok(domain) = rustix::net::sockopt::socket_domain(borrow(fd)) else {
         return;
     };
     let is_inet =
         domain == rustix::net::AddressFamily::INET || domain == rustix::net::AddressFamily::INET6;
-    if !is_inet || !crate::convert::is_udp(fd) || rustix::net::getpeername(borrow(fd)).is_err() {
+    if !is_inet || !crate::convert::is_udp(fd) {
+        return;
+    }
+    if rustix::net::getpeername(borrow(fd)).is_err() && !foreign::is_open(fd) {
         return;
     }
     let Ok(cookie) = rustix::net::sockopt::socket_cookie(borrow(fd)) else {
@@ -102,9 +105,14 @@ pub(crate) fn demote(fd: c_int, object: &Object, reason: DemoteReason) {
     let Some(session) = session::get() else {
         return;
     };
-    // Room for many datagrams: the monitor sends no more than fit. Beyond the system's limit only
-    // a privileged program gets it.
-    crate::names::set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, 4 << 20);
+    // Room for many datagrams: the monitor sends no more than fit, and the kernel gives no more
+    // than the system's limit.
+    let wanted = 4 << 20;
+    let room = crate::names::option(fd, libc::SOL_SOCKET, libc::SO_RCVBUF).unwrap_or(0);
+    if room < wanted {
+        crate::names::set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, wanted);
+    }
+    let opened = foreign::open(fd, group.page());
     // Nothing of the doorbell's may be left in the queue.
     let doorbell = group.page().doorbell();
     let mut byte = [0];
@@ -118,7 +126,15 @@ pub(crate) fn demote(fd: c_int, object: &Object, reason: DemoteReason) {
         socket: group.id(),
         reason,
     };
-    if session.call(request, &[borrow(fd).as_fd()]).is_err() {
+    let own = borrow(fd);
+    let called = match &opened {
+        Some(opened) => session.call(request, &[own, opened.raw.as_fd()]),
+        None => session.call(request, &[own]),
+    };
+    if called.is_err() {
+        if let Some(opened) = opened {
+            opened.undo(fd);
+        }
         doorbell.token.store(0, Ordering::SeqCst);
     }
 }
