@@ -248,6 +248,7 @@ pub(crate) fn join(
     }
     let socket = object.group().ok_or(libc::ENETDOWN)?;
     socket.join(session, group, interface).map_err(errno_of)?;
+    crate::hooks::process::joined(fd, object);
     Ok(())
 }
 

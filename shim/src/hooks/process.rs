@@ -1,12 +1,12 @@
 //! The process's beginning, and what leaves it: `exec`, `fdopen`, descriptors that are passed on.
 
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use libc::{c_char, c_int, c_void, msghdr};
 use libexo::client::socket::GroupSocket;
 use libexo::control::message::{DemoteReason, Request};
 use libexo::shm::region::Descriptor;
-use libexo::shm::socket_page::{NONBLOCK, delivery};
+use libexo::shm::socket_page::NONBLOCK;
 use rustix::fd::AsFd;
 
 use crate::convert::borrow;
@@ -553,13 +553,19 @@ pub unsafe extern "C" fn posix_spawnp(
     }
 }
 
-/// The process sets up an `io_uring`, which reads and writes without the hooks.
-pub(super) fn demote_all(reason: DemoteReason) {
-    descriptor::for_each(|fd, object| {
-        if object.group().is_some_and(|group| {
-            group.page().delivery.load(Ordering::Relaxed) == delivery::SHARED_MEMORY
-        }) {
-            demote(fd, object, reason);
-        }
-    });
+/// Whether this process has set up an `io_uring`.
+static USES_RINGS: AtomicBool = AtomicBool::new(false);
+
+/// The process sets up an `io_uring`, which reads and writes without the hooks: its sockets, and
+/// those that become members later, are the kernel's to deliver.
+pub(super) fn demote_for_rings() {
+    USES_RINGS.store(true, Ordering::Relaxed); // by the thread that will use the ring
+    descriptor::for_each(|fd, object| demote(fd, object, DemoteReason::IoUring));
+}
+
+/// A socket became a member.
+pub(crate) fn joined(fd: c_int, object: &Object) {
+    if USES_RINGS.load(Ordering::Relaxed) {
+        demote(fd, object, DemoteReason::IoUring);
+    }
 }
