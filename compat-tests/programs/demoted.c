@@ -140,6 +140,7 @@ static void sizes6(void) {
 static void forgeries(void) { // whoever finds out where the program's own socket is
     int in = receiver(), out = named_sender(4001), forger = udp();
     fclose(fdopen(dup(in), "r"));
+    STEP("detach", on(in, SOL_SOCKET, SO_DETACH_FILTER));
     struct sockaddr_in a;
     socklen_t length = sizeof a;
     // The name is the group's for the program; the kernel knows the other.
@@ -150,6 +151,24 @@ static void forgeries(void) { // whoever finds out where the program's own socke
     MUST(tell(out, "genuine"));
     hear_from(in);
     hear_nothing("no more", in);
+}
+
+static void forgeries6(void) { // the same before and after the switch
+    int in = receiver6(), out = bound6("fd77::1", 4001, 0), forger = MUST(socket(AF_INET6, SOCK_DGRAM, 0));
+    STEP("detach", on(in, SOL_SOCKET, SO_DETACH_FILTER));
+    for (int round = 0; round < 2; round++) {
+        struct sockaddr_in6 a;
+        socklen_t length = sizeof a;
+        MUST(syscall(SYS_getsockname, in, &a, &length));
+        // Among them what a doorbell says.
+        if (!IN6_IS_ADDR_MULTICAST(&a.sin6_addr))
+            for (char byte = 0; byte < 4; byte++) MUST(sendto(forger, &byte, 1, 0, SA(a), sizeof a));
+        STEP("nothing to receive", in_within(in, 0));
+        MUST(tell6(out, "genuine", 7));
+        hear_from(in);
+        hear_nothing("no more", in);
+        if (round == 0) fclose(fdopen(dup(in), "r"));
+    }
 }
 
 static void plain_unicast(void) { // it has no place in the order, and comes all the same
@@ -229,7 +248,7 @@ static void floods6(void) { flood_to(receiver6(), tell6, sender6()); }
 int main(int count, char **words) {
     static const struct named_case cases[] = {
         CASE(sources), CASE(sources_of_a_stream), CASE(sources6), CASE(sizes), CASE(sizes6), CASE(forgeries),
-        CASE(plain_unicast),
+        CASE(forgeries6), CASE(plain_unicast),
         CASE(without_rights), CASE(floods), CASE(floods6), {0}};
     static const struct {
         const char *name;

@@ -20,6 +20,8 @@ cases! {
     all_sizes_come_to_a_program_without_the_shim_over_ipv6 => case("sizes6").bind("group");
     unicast_comes_to_a_program_without_the_shim => case("plain_unicast").bind("any");
     what_is_sent_behind_the_monitors_back_is_not_received => case("forgeries").bind("group");
+    what_is_sent_behind_the_monitors_back_is_not_received_over_ipv6 =>
+        case("forgeries6").bind("group");
     without_rights_the_datagram_comes_and_its_source_does_not =>
         case("without_rights").bind("group")
             .differs("from the sender", "1", "0", "forging an address takes CAP_NET_RAW");
