@@ -376,8 +376,11 @@ fn hooks() -> Vec<String> {
             let after = line
                 .trim_start()
                 .strip_prefix("pub unsafe extern \"C\" fn ")
-                .or_else(|| line.trim_start().strip_prefix("pub extern \"C\" fn "));
-            if let Some(name) = after.and_then(|after| after.split('(').next()) {
+                .or_else(|| line.trim_start().strip_prefix("pub extern \"C\" fn "))
+                .or_else(|| line.strip_prefix("listed!("));
+            if let Some(name) = after.and_then(|after| after.split(['(', ',']).next())
+                && name != "$name"
+            {
                 names.push(name.to_owned());
             }
         }

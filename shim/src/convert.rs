@@ -23,7 +23,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use crate::descriptor::{self, Object};
 use crate::names::{option, set_option};
-use crate::{env, session};
+use crate::{env, foreign, session};
 
 /// Lowest number of the descriptors that the shim keeps for itself.
 const HIDDEN_LOWEST: c_int = 600;
@@ -187,7 +187,8 @@ fn take_over(
 ) -> Result<(), c_int> {
     let object = object_of(fd).ok_or(libc::ENETDOWN)?;
     let a = borrow(fd);
-    let b = pair::make(a, bound, address.port()).map_err(Errno::raw_os_error)?;
+    let guard = |peer| bound == Bound::Not && address.is_ipv6() && foreign::guard(fd, peer);
+    let b = pair::make(a, bound, address.port(), guard).map_err(Errno::raw_os_error)?;
     let group = GroupSocket::open(session, a, &b, Some(holder), relay, address)
         .map_err(errno_of)
         .inspect_err(|_| {
@@ -250,6 +251,7 @@ pub(crate) fn join(
         return Err(libc::ENETDOWN); // its monitor is gone; a new socket gets the new one
     }
     socket.join(session, group, interface).map_err(errno_of)?;
+    crate::hooks::process::joined(fd, object);
     Ok(())
 }
 

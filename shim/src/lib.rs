@@ -27,6 +27,7 @@ mod convert;
 mod descriptor;
 mod env;
 mod errno;
+mod foreign;
 mod hooks;
 mod names;
 mod probe;

@@ -95,7 +95,8 @@ impl<'a> Group<'a> {
         let bell = rustix::net::socket_with(family, SocketType::DGRAM, flags, None)
             .map(Descriptor::from_owned)
             .map_err(GroupError::Doorbell)?;
-        let other = pair::make(bell.as_fd(), Bound::Not, 0).map_err(GroupError::Doorbell)?;
+        let other =
+            pair::make(bell.as_fd(), Bound::Not, 0, |_| false).map_err(GroupError::Doorbell)?;
         let own = pair::name_of(bell.as_fd()).map_err(GroupError::Doorbell)?;
         let source = SocketAddr::new(any, own.port());
         let socket = GroupSocket::open(session, bell.as_fd(), &other, None, false, address)?;

@@ -20,11 +20,12 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::session::{REFUSALS_MAX, RefusalNote, SOCKETS_MAX, Session, Socket};
 use super::sweep::{self, has_socket};
-use super::{Control, Source};
+use super::{Control, Source, relay};
 use crate::access::{self, Wish};
 use crate::clock;
 use crate::config::GroupSettings;
 use crate::engine_thread::command::{Command, NewReader};
+use crate::engine_thread::kernel_queue::KernelQueue;
 use crate::mapped;
 
 impl Control {
@@ -228,8 +229,8 @@ impl Control {
                 Ok(Reply::Done)
             }
             Request::Demote { socket, reason } => {
-                let [own, ..] = descriptors;
-                self.demote(session, socket, reason, own)
+                let [own, raw, ..] = descriptors;
+                self.demote(session, socket, reason, own, raw)
             }
             Request::Holder { socket } => {
                 return self.answer_with_holder(token, id, session, socket);
@@ -300,7 +301,7 @@ impl Control {
         if state.bound.ip().is_unspecified() {
             // A byte for a socket on a wildcard address would now reach its holder.
             self.sweep();
-        } else if state.own.is_none() {
+        } else if state.queue.is_none() {
             let doorbell = state.page.doorbell();
             if !doorbell.claim() {
                 doorbell.extra.fetch_add(1, Ordering::SeqCst);
@@ -397,7 +398,7 @@ impl Control {
                 bell: Arc::new(bell),
                 holder,
                 relay_token,
-                own: None,
+                queue: None,
                 demoted: None,
                 memberships: vec![None; MEMBERSHIPS_MAX],
                 rule: format!("bound to {bound}"),
@@ -486,7 +487,7 @@ impl Control {
             page: state.page.clone(),
             bell: Arc::clone(&state.bell),
             address,
-            own: state.own.clone(),
+            queue: state.queue.clone(),
         };
         self.engine
             .ask(|done| Command::Join {
@@ -564,21 +565,33 @@ impl Control {
         socket: SocketId,
         reason: DemoteReason,
         own: Option<Descriptor>,
+        raw: Option<Descriptor>,
     ) -> Result<Reply, Errno> {
-        let own = Arc::new(own.ok_or(Errno::INVAL)?);
+        let own = own.ok_or(Errno::INVAL)?;
         let state = self.usable(session, socket)?;
+        if state.queue.is_some() {
+            return Ok(Reply::Done); // two sharers of the socket at the same time: the first counts
+        }
+        let queue = Arc::new(KernelQueue::new(own, raw, &state.bell));
+        relay::send_again(&queue, &state.bell);
+        let names_sources = queue.names_sources();
         state.demoted = Some(reason);
-        state.own = Some(Arc::clone(&own));
+        state.queue = Some(Arc::clone(&queue));
         let (cookie, rule) = (state.cookie, state.rule.clone());
         tracing::info!(
             socket = socket.0,
             cookie,
             rule,
             reason = reason.name(),
+            names_sources,
             "kernel delivery"
         );
         self.engine
-            .ask(|done| Command::Deliver { socket, own, done })
+            .ask(|done| Command::Deliver {
+                socket,
+                queue,
+                done,
+            })
             .ok_or(Errno::NETDOWN)?;
         self.undertaker.forget(socket);
         Ok(Reply::Done)

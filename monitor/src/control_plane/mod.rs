@@ -513,7 +513,7 @@ impl Control {
             return;
         };
         let is_listed = |socket: &Socket, listed: &HashSet<u64>| {
-            if socket.own.is_some() {
+            if socket.queue.is_some() {
                 sweep::is_held_elsewhere(socket.inode)
             } else {
                 listed.contains(&socket.inode)

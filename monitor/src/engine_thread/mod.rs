@@ -7,6 +7,7 @@
 
 pub(crate) mod command;
 mod egress;
+pub(crate) mod kernel_queue;
 mod lanes;
 mod life;
 mod meminfo;
@@ -328,8 +329,12 @@ impl<Tell: Fn()> State<Tell> {
                         lane.wait(answer);
                     }
                 }
-                Command::Deliver { socket, own, done } => {
-                    self.groups.deliver_by_kernel(socket, &own);
+                Command::Deliver {
+                    socket,
+                    queue,
+                    done,
+                } => {
+                    self.groups.deliver_by_kernel(socket, &queue);
                     answer(&done, ());
                 }
                 Command::Usage { done } => {

@@ -259,7 +259,7 @@ pub unsafe extern "C" fn shutdown(fd: c_int, how: c_int) -> c_int {
         let Some(group) = object.group() else {
             return result;
         };
-        if result != 0 {
+        if result != 0 && errno::get() != libc::ENOTCONN {
             return result;
         }
         let page = group.page();
@@ -268,8 +268,8 @@ pub unsafe extern "C" fn shutdown(fd: c_int, how: c_int) -> c_int {
             page.set(READ_SHUT, true);
             page.sleepers().wake_all();
         }
-        // The doorbell is connected, so the kernel agreed; a socket that the program did not
-        // connect is told that it is not, and its readers wake all the same.
+        // Whatever the doorbell is connected to, the kernel shut it; a socket that the program did
+        // not connect is told that it is not, and its readers wake all the same.
         if page.peer.get().is_none() {
             fail(libc::ENOTCONN)
         } else {

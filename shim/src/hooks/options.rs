@@ -366,6 +366,14 @@ pub unsafe extern "C" fn setsockopt(
                 return result;
             }
         }
+        if (level, name) == (libc::SOL_SOCKET, libc::SO_DETACH_FILTER)
+            && crate::names::is_user(value.cast())
+            && len >= 4
+            && descriptor::get(fd).is_some_and(|object| object.group().is_some())
+            && crate::foreign::is_open(fd)
+        {
+            return fail(libc::ENOENT); // the filter is ours; the program has none
+        }
         let result = real::setsockopt(fd, level, name, value, len);
         if result == 0
             && is_membership(level, name)

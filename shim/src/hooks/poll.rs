@@ -13,6 +13,7 @@ use core::sync::atomic::Ordering;
 use libc::{c_int, epoll_event, nfds_t, pollfd, sigset_t, size_t, timespec};
 use libexo::client::session::Session;
 use libexo::client::socket::{GroupSocket, is_expelled};
+use libexo::shm::doorbell::STICKY;
 use libexo::shm::socket_page::READ_SHUT;
 use libexo::shm::submit_ring::DATAGRAM_MAX;
 
@@ -21,6 +22,8 @@ use crate::descriptor::{self, EDGE, IN_EPOLL, Object};
 use crate::{real, session};
 
 const READABLE: i16 = libc::POLLIN | libc::POLLRDNORM;
+/// Between a datagram's publication and its doorbell byte lie some microseconds.
+pub(super) const LOOKS_FOR_THE_BELL: u32 = 100;
 const WRITABLE: i16 = libc::POLLOUT | libc::POLLWRNORM | libc::POLLWRBAND;
 /// How long a wait for a full lane goes on before it looks again.
 pub(super) const PAUSE_NS: u64 = 1_000_000;
@@ -44,6 +47,19 @@ pub(super) fn is_readable(socket: &GroupSocket, session: &Session) -> bool {
         || page.has_mail()
         || is_expelled(page)
         || socket.is_orphaned()
+}
+
+/// Whether who looks from outside does not see yet what the log holds already. A program that looks
+/// in both ways is told here only what it will be told there.
+fn is_bell_late(entry: &pollfd, session: &Session) -> bool {
+    entry.events & READABLE != 0
+        && entry.revents & READABLE == 0
+        && receiver(entry.fd).is_some_and(|(_, socket)| is_watched_and_readable(socket, session))
+}
+
+pub(super) fn is_watched_and_readable(socket: &GroupSocket, session: &Session) -> bool {
+    let interest = socket.page().doorbell().interest;
+    interest.load(Ordering::Relaxed) & STICKY != 0 && socket.is_readable(session)
 }
 
 /// Whether a send on `fd` would have to wait for room.
@@ -164,7 +180,14 @@ unsafe fn poll_ours(
     let mut wakes = 0;
     loop {
         if any_readable(fds, session) {
-            let result = wait(Some(0));
+            let mut result = wait(Some(0));
+            for _ in 0..LOOKS_FOR_THE_BELL {
+                if result < 0 || !fds.iter().any(|entry| is_bell_late(entry, session)) {
+                    break;
+                }
+                rustix::thread::sched_yield();
+                result = wait(Some(0));
+            }
             return if result < 0 {
                 result
             } else {

@@ -867,6 +867,20 @@ pub unsafe extern "C" fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) 
             }
             return result;
         };
+        recvmsg_ours(fd, object, socket, message, flags)
+    }
+}
+
+#[inline(never)]
+unsafe fn recvmsg_ours(
+    fd: c_int,
+    object: &'static Object,
+    socket: &'static GroupSocket,
+    message: *mut msghdr,
+    flags: c_int,
+) -> ssize_t {
+    // SAFETY: as above.
+    unsafe {
         if is_for_kernel(flags)
             || !names::is_user(message.cast())
             || (*message).msg_iovlen > 1024

@@ -6,7 +6,10 @@ use libc::{c_int, fd_set, sigset_t, timespec, timeval};
 use libexo::client::session::Session;
 use libexo::client::socket::GroupSocket;
 
-use super::poll::{Limit, PAUSE_NS, is_full, is_readable, nanoseconds_of, receiver, timespec_of};
+use super::poll::{
+    LOOKS_FOR_THE_BELL, Limit, PAUSE_NS, is_full, is_readable, is_watched_and_readable,
+    nanoseconds_of, receiver, timespec_of,
+};
 use crate::descriptor::{self, Object};
 use crate::{real, session};
 
@@ -105,7 +108,7 @@ unsafe fn select_ours(
         any
     };
     let limit = Limit::after_ns(limit_ns);
-    let mut wakes = 0;
+    let (mut wakes, mut looks) = (0, 0);
     loop {
         read.each_receiver(|_, object, socket| {
             object.sleepers.fetch_add(1, Ordering::AcqRel);
@@ -133,15 +136,22 @@ unsafe fn select_ours(
             count,
         };
         let mut found = result;
-        let mut spurious = false;
+        let (mut spurious, mut late) = (false, false);
         read.each_receiver(|fd, _, socket| {
             let (is_shown, is_true) = (shown.has(fd), is_readable(socket, session));
+            late |= is_true && !is_shown && is_watched_and_readable(socket, session);
             if is_shown != is_true {
                 shown.put(fd, is_true);
                 found += if is_true { 1 } else { -1 };
                 spurious |= is_shown;
             }
         });
+        if late && looks < LOOKS_FOR_THE_BELL {
+            looks += 1;
+            restore();
+            rustix::thread::sched_yield();
+            continue;
+        }
         let writable = Set {
             words: sets[1].cast::<u64>(),
             count,
