@@ -225,7 +225,8 @@ static void loop_off_elsewhere(void) {
     int out = sender();
     STEP("loop", set(out, IPPROTO_IP, IP_MULTICAST_LOOP, 0));
     MUST(tell(out, "without loop"));
-    STEP("loop", set(out, IPPROTO_IP, IP_MULTICAST_LOOP, 1));
+    // Says nothing meanwhile: the child may be speaking.
+    MUST(set(out, IPPROTO_IP, IP_MULTICAST_LOOP, 1));
     MUST(tell(out, "with loop"));
     await_child("child", child);
 }
@@ -336,6 +337,18 @@ static void more_errors(void) { // what an error leaves
     STEP("last", send(out, "e", 1, 0));
     hear("received", in);
     STEP("shut", send(out, "e", 1, MSG_MORE));
+}
+
+static void copied_first(void) { // a copy of the descriptor that is older than the connection
+    int in = receiver(), out = sender();
+    int copy = MUST(dup(out));
+    struct sockaddr_in a = at(GROUP, PORT);
+    MUST(connect(out, SA(a), sizeof a));
+    STEP("by the copy", send(copy, "copy", 4, 0));
+    hear("received", in);
+    MUST(close(out));
+    STEP("by the copy alone", send(copy, "alone", 5, 0));
+    hear("received", in);
 }
 
 static void more_ways(void) { // by every call, by every sharer
@@ -598,6 +611,6 @@ static void unmapped(void) {
 }
 
 MAIN(CASE(sizes), CASE(sizes_6), CASE(errors), CASE(gather), CASE(many), CASE(many_targets),
-     CASE(loop_off), CASE(loop_off_elsewhere), CASE(more), CASE(more_targets), CASE(more_errors),
+     CASE(loop_off), CASE(copied_first), CASE(loop_off_elsewhere), CASE(more), CASE(more_targets), CASE(more_errors),
      CASE(more_ways), CASE(corked), CASE(more_6), CASE(from_file), CASE(spliced),
      CASE(sent_before_close), CASE(sent_before_exit), CASE(send_order), CASE(pointers), CASE(unmapped))

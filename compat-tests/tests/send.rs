@@ -10,6 +10,7 @@ fn case(name: &'static str) -> Case {
 cases! {
     every_size_up_to_the_kernels_limit => case("sizes").bind("group");
     every_size_up_to_the_kernels_limit_in_ipv6 => case("sizes_6").bind("group");
+    copies_from_before_connect_send_too => case("copied_first");
     sendto_fails_like_the_kernels => case("errors");
     sendmsg_gathers => case("gather");
     sendmmsg_stops_at_the_first_failure => case("many");

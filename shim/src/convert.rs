@@ -81,6 +81,8 @@ pub(crate) fn object_of(fd: c_int) -> Option<&'static Object> {
         drop(unsafe { Box::from_raw(object) });
         return None;
     }
+    // Copies made before are the same socket.
+    has_other_names(fd);
     descriptor::get(fd)
 }
 

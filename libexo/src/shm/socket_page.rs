@@ -262,7 +262,10 @@ pub struct SocketPage {
     pad_a: u32,
     /// `SO_RCVTIMEO` in microseconds; 0 for none. Application.
     pub receive_timeout_us: AtomicU64,
-    pad_b: [u64; 7],
+    /// When the datagram last received was ordered, for `SIOCGSTAMP`; kept once that was asked for.
+    /// Application.
+    pub stamp_ns: AtomicU64,
+    pad_b: [u64; 6],
     /// What the program bound, as `getsockname` shows it. Application.
     pub bound: SharedAddress,
     /// What the program connected to. Application.

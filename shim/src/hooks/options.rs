@@ -9,7 +9,8 @@ use libc::{c_int, c_ulong, socklen_t};
 use libexo::client::session::Session;
 use libexo::control::message::{DemoteReason, Request};
 use libexo::shm::socket_page::{
-    EACH_EDGE, FILTERED, Membership, NONBLOCK, PEEK_OFFSET, SOURCES_MAX, membership_state,
+    EACH_EDGE, FILTERED, Membership, NONBLOCK, PEEK_OFFSET, SOURCES_MAX, SocketPage,
+    membership_state,
 };
 
 use super::lifecycle::after_dup;
@@ -31,6 +32,8 @@ pub(super) mod wish {
     pub(crate) const HOPS6: u32 = 1 << 15;
     pub(crate) const CLASS6: u32 = 1 << 16;
     pub(crate) const ORIGINAL: u32 = 1 << 17;
+    /// `SIOCGSTAMP`, which nothing is sent along for.
+    pub(crate) const STAMP: u32 = 1 << 18;
     pub(crate) const IPV4: u32 = PKTINFO | TTL | TOS | ORIGINAL;
     pub(crate) const ANY: u32 = 0x3ff << 8;
 }
@@ -755,6 +758,14 @@ pub unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, arg: usize) -> c_int
         if !crate::names::is_user(arg as *const u8) {
             return real::ioctl(fd, request, arg);
         }
+        if let Some(socket) = object.receiver()
+            && let Some(unit_ns) = stamp_unit_ns(request)
+        {
+            let time_ns = last_stamp_ns(socket.page());
+            let (seconds, rest) = (time_ns / 1_000_000_000, time_ns % 1_000_000_000);
+            *(arg as *mut [u64; 2]) = [seconds, rest / unit_ns];
+            return 0;
+        }
         let result = real::ioctl(fd, request, arg);
         if result != 0 {
             return result;
@@ -779,4 +790,27 @@ pub unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, arg: usize) -> c_int
         }
         result
     }
+}
+
+/// What the fraction of a second counts in `SIOCGSTAMP` and `SIOCGSTAMPNS`, old and new.
+const fn stamp_unit_ns(request: c_ulong) -> Option<u64> {
+    match request {
+        0x8906 | 0x8010_8906 => Some(1000),
+        0x8907 | 0x8010_8907 => Some(1),
+        _ => None,
+    }
+}
+
+/// When the last datagram was ordered. As in the kernel, times are kept from the first question on,
+/// which itself is answered with the present.
+///
+/// Deviation: also when nothing was received yet, where the kernel says `ENOENT`.
+fn last_stamp_ns(page: &SocketPage) -> u64 {
+    if !page.has(wish::STAMP) {
+        page.set(wish::STAMP, true);
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+        let now_ns = now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned();
+        page.stamp_ns.store(now_ns, Ordering::Relaxed);
+    }
+    page.stamp_ns.load(Ordering::Relaxed)
 }

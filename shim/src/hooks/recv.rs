@@ -515,6 +515,10 @@ unsafe fn finish(
     if received.fault {
         return fail_len(libc::EFAULT);
     }
+    if socket.page().has(wish::STAMP) {
+        let stamp = &socket.page().stamp_ns;
+        stamp.store(received.time_ns, Ordering::Relaxed);
+    }
     // SAFETY: by contract.
     unsafe {
         if !target.name.is_null() {
