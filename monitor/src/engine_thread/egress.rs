@@ -100,8 +100,6 @@ pub(super) struct Groups {
     board: Mapped<Board>,
     time: Timestamp,
     last_seq: Seq,
-    /// Whether a sleeper was woken since this was last asked.
-    rang: bool,
 }
 
 const fn index_of(group: GroupId) -> usize {
@@ -117,13 +115,7 @@ impl Groups {
             board,
             time: Timestamp(0),
             last_seq: Seq(0),
-            rang: false,
         }
-    }
-
-    /// Whether a sleeper was woken since the last call.
-    pub(super) const fn has_rung(&mut self) -> bool {
-        core::mem::replace(&mut self.rang, false)
     }
 
     pub(super) fn add(
@@ -221,7 +213,7 @@ impl Groups {
         self.board.publish(self.last_seq);
         for index in self.dirty.drain(..) {
             let group = &mut self.groups[index];
-            self.rang |= group.ring(&self.board, &mut self.notices);
+            group.ring(&self.board, &mut self.notices);
             group.batch = 0;
             group.batch_is_mixed = false;
         }
@@ -468,10 +460,8 @@ impl Group {
         self.starving_since = None;
     }
 
-    /// Whether a byte was sent to somebody.
     #[inline]
-    fn ring(&mut self, board: &Board, notices: &mut Vec<Notice>) -> bool {
-        let mut rang = false;
+    fn ring(&mut self, board: &Board, notices: &mut Vec<Notice>) {
         let tail = self.writer.published();
         let Self {
             readers,
@@ -493,7 +483,6 @@ impl Group {
             let woken = page.sleepers().wake(*batch);
             board.count(Counter::Rings, u64::from(woken));
             let bytes = page.doorbell().bytes_to_ring(*batch, page.has(EACH_EDGE));
-            rang |= bytes + woken > 0;
             if bytes > 0 && reader.ring(bytes, board) == Err(Errno::CONNREFUSED) {
                 notices.push(Notice::SocketGone {
                     socket: reader.new.socket,
@@ -501,7 +490,6 @@ impl Group {
             }
             true
         });
-        rang
     }
 
     fn usage(&mut self) -> GroupUsage {

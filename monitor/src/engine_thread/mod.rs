@@ -168,10 +168,6 @@ impl<Tell: Fn()> State<Tell> {
             if taken > 0 {
                 self.rest.end(now);
                 looks = 0;
-                if self.groups.has_rung() {
-                    // Who was woken may need this core.
-                    rustix::thread::sched_yield();
-                }
                 continue;
             }
             looks += 1;

@@ -405,5 +405,7 @@ pub(super) fn give_edge(fd: c_int) {
     let mut event = epoll_event { events, u64: data };
     // SAFETY: a valid event. It fails when the registration is gone, and then nobody waits.
     let _ = unsafe { real::epoll_ctl(epoll, libc::EPOLL_CTL_MOD, fd, &raw mut event) };
+    // It will come again at once; the monitor may need the core to make room.
+    rustix::thread::sched_yield();
     crate::errno::set(errno);
 }

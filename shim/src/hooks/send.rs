@@ -310,8 +310,6 @@ fn wait_for_room(
             return Ok(());
         }
         if nonblocking {
-            // Programs that wait for room in epoll come again at once.
-            rustix::thread::sched_yield();
             super::poll::give_edge(fd);
             return Err(libc::EAGAIN);
         }
