@@ -96,6 +96,10 @@ impl Control {
         let lane = mapped::lane(self.config.monitor.lane_bytes);
         let (pidfd, lane) = match (pidfd, lane) {
             (Ok(pidfd), Ok(lane)) => (Descriptor::from_owned(pidfd), lane),
+            (Err(Errno::SRCH), _) => {
+                tracing::debug!(pid = identity.pid, "ended before it was attached");
+                return self.reply(token, id, Err(Errno::SRCH));
+            }
             (Err(errno), _) | (_, Err(errno)) => {
                 tracing::warn!(pid = identity.pid, %errno, "a process cannot be attached");
                 return self.reply(token, id, Err(errno));
