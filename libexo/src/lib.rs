@@ -10,6 +10,7 @@
 //! | room | what it holds |
 //! | --- | --- |
 //! | [`shm`] | memory that applications and monitor share: lanes, logs, socket pages, the board |
+//! | [`wire`] | the frames between hosts: bytes and the types that say they were checked |
 //! | [`engine`] | the ordering protocols as state machines without I/O |
 //! | [`control`] | the words between an application, an operator and the monitor |
 //! | [`client`] | the interface for applications and for the preloaded shim |
@@ -30,3 +31,4 @@ pub mod quorum;
 pub mod shm;
 pub mod sync;
 pub mod time;
+pub mod wire;
