@@ -1,5 +1,6 @@
 //! Hosts, virtual time, one queue of events, and the network between.
 
+use core::cell::Cell;
 use core::fmt;
 use core::time::Duration;
 use std::cmp::Reverse;
@@ -7,7 +8,8 @@ use std::collections::BinaryHeap;
 
 use libexo::engine::ring::{Counters, Ring, Setup};
 use libexo::engine::{
-    Admit, Engine, Event as EngineEvent, Frame, Notice, PersistId, Port, Submission,
+    Admit, Engine, Event as EngineEvent, Frame, Notice, PersistId, Port, Record as EngineRecord,
+    Submission,
 };
 use libexo::ids::{GroupId, HostId};
 use libexo::time::Time;
@@ -25,7 +27,7 @@ const HEAL: u64 = 60_000_000_000;
 /// Events after which a schedule is called endless.
 const EVENTS_MAX: u64 = 6_000_000;
 /// How often the hosts' logs are compared.
-const LOGS_EVERY: u64 = 500;
+const LOGS_EVERY: u64 = 4000;
 
 /// Something that happens at a time.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -70,6 +72,7 @@ enum What {
 struct Host {
     ring: Option<Ring>,
     disk: Option<Vec<u8>>,
+    disk_free: u64,
     life: u64,
     is_paused: bool,
     /// It forgot, and no epoch has admitted it since.
@@ -209,6 +212,27 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
+thread_local! {
+    static SEED: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Makes a broken assertion of the engine name the schedule that broke it.
+pub fn name_seeds_of_panics() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        before(panic);
+        let seed = SEED.get();
+        report(&format!(
+            "replay with: cargo run --release -p exo-sim -- {seed}"
+        ));
+    }));
+}
+
+#[allow(clippy::print_stderr, reason = "a panic is reported where panics are")]
+fn report(line: &str) {
+    eprintln!("{line}");
+}
+
 struct Cluster<'a> {
     plan: &'a Plan,
     prng: Prng,
@@ -229,6 +253,7 @@ struct Cluster<'a> {
 ///
 /// The first [`Failure`] found.
 pub fn run(plan: &Plan) -> Result<Outcome, Failure> {
+    SEED.set(plan.seed);
     let mut cluster = Cluster::new(plan);
     let result = cluster.run();
     let at_us = cluster.now / 1000;
@@ -249,6 +274,7 @@ impl<'a> Cluster<'a> {
             .map(|_| Host {
                 ring: None,
                 disk: None,
+                disk_free: 0,
                 life: 0,
                 is_paused: false,
                 has_forgotten: false,
@@ -604,44 +630,20 @@ impl<'a> Cluster<'a> {
             return Ok(());
         };
         while let Some(record) = ring.poll_persist() {
-            let at = self.now + 10_000 + self.prng.below(3_000_000);
-            let (life, id, bytes) = (me.1, record.id.0, record.bytes);
-            self.at(
-                at,
-                What::Durable {
-                    host,
-                    life,
-                    id,
-                    bytes,
-                },
-            );
+            self.write(host, me.1, record);
         }
         while let Some(frame) = ring.poll_transmit() {
             self.transmit(host, frame.to, &frame.bytes);
         }
         // A record may have been made while turns were taken.
         while let Some(record) = ring.poll_persist() {
-            let at = self.now + 10_000;
-            self.at(
-                at,
-                What::Durable {
-                    host,
-                    life: me.1,
-                    id: record.id.0,
-                    bytes: record.bytes,
-                },
-            );
+            self.write(host, me.1, record);
         }
         let result = self.drain(me, &mut ring);
         let checked = ring.check();
-        if !ring
-            .inspect()
-            .is_none_or(|state| state.is_amnesiac || state.generation == 0)
-        {
+        if ring.marks().agreed().0 > 0 {
             // Admitted again: it counts as one that remembers.
-            if ring.marks().agreed().0 > 0 {
-                self.hosts[host].has_forgotten = false;
-            }
+            self.hosts[host].has_forgotten = false;
         }
         let own = &mut self.hosts[host];
         let next = ring.poll_timeout().map(|at| own.real(at).max(self.now));
@@ -659,6 +661,23 @@ impl<'a> Cluster<'a> {
             });
         }
         result
+    }
+
+    /// Records reach the disk one after the other.
+    fn write(&mut self, host: usize, life: u64, record: EngineRecord) {
+        let begins = self.hosts[host].disk_free.max(self.now);
+        let at = begins + 10_000 + self.prng.below(3_000_000);
+        self.hosts[host].disk_free = at;
+        let (id, bytes) = (record.id.0, record.bytes);
+        self.at(
+            at,
+            What::Durable {
+                host,
+                life,
+                id,
+                bytes,
+            },
+        );
     }
 
     fn drain(&mut self, me: (u8, u64), ring: &mut Ring) -> Result<(), Broken> {
@@ -707,15 +726,13 @@ impl<'a> Cluster<'a> {
 
     /// T4: equal positions and epochs mean equal logs.
     fn compare_logs(&self) -> Result<(), Broken> {
-        let states = self
-            .hosts
-            .iter()
-            .filter_map(|host| host.ring.as_ref()?.inspect());
+        let rings = self.hosts.iter().filter_map(|host| host.ring.as_ref());
         let mut known: std::collections::HashMap<_, _> = std::collections::HashMap::new();
-        for state in states {
-            for (position, epoch, digest) in &state.entries {
+        for ring in rings {
+            let generation = ring.inspect().map(|state| state.generation);
+            for (position, epoch, digest) in &ring.held() {
                 let other = *known
-                    .entry((state.generation, *position, *epoch))
+                    .entry((generation, *position, *epoch))
                     .or_insert(*digest);
                 if other != *digest {
                     let seen = format!("{position:?} of {epoch:?}");

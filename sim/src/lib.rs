@@ -11,5 +11,5 @@ pub mod cluster;
 pub mod plan;
 pub mod prng;
 
-pub use cluster::{Outcome, run};
+pub use cluster::{Failure, Outcome, name_seeds_of_panics, run};
 pub use plan::Plan;

@@ -5,6 +5,7 @@
 use exo_sim::{Plan, run};
 
 fn main() -> std::process::ExitCode {
+    exo_sim::name_seeds_of_panics();
     let mut numbers = std::env::args().skip(1).map(|word| word.parse::<u64>());
     let mut next = |default| numbers.next().and_then(Result::ok).unwrap_or(default);
     let (first, count) = (next(1), next(1));

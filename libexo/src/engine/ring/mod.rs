@@ -30,7 +30,7 @@ use super::{
     Admit, Delivery, Engine, Event, Frame, Hint, Notice, PersistId, Port, Record, Submission,
     Transmit, View, Violation,
 };
-use crate::ids::{HostId, Seq};
+use crate::ids::{Epoch, HostId, Position, Seq};
 use crate::time::Time;
 
 /// The engine of one host.
@@ -125,6 +125,16 @@ impl Ring {
         match &self.0 {
             Inner::Alone(_) => None,
             Inner::Member(member) => Some(member.inspect()),
+        }
+    }
+
+    /// Position, epoch and digest of every entry of the log above its base, for tests that
+    /// compare hosts; nothing in a ring of one.
+    #[must_use]
+    pub fn held(&self) -> Vec<(Position, Epoch, u64)> {
+        match &self.0 {
+            Inner::Alone(_) => Vec::new(),
+            Inner::Member(member) => member.held(),
         }
     }
 }

@@ -22,8 +22,6 @@ pub struct Inspection {
     pub marks: Marks,
     /// The log begins after this position.
     pub base: Position,
-    /// Position, epoch and digest of what it holds.
-    pub entries: Vec<(Position, Epoch, u64)>,
     /// The members.
     pub ring: Vec<HostId>,
     /// Own messages that are not delivered yet.
@@ -38,7 +36,6 @@ pub struct Inspection {
 
 impl Member {
     pub(in crate::engine::ring) fn inspect(&self) -> Inspection {
-        let entries = self.log.entries();
         Inspection {
             generation: self.generation,
             inc: self.inc,
@@ -47,15 +44,19 @@ impl Member {
             joined: self.joined,
             marks: self.marks,
             base: self.log.base(),
-            entries: entries
-                .map(|entry| (entry.position, entry.epoch, entry.digest))
-                .collect(),
             ring: self.log.ring().iter().collect(),
-            queued: self.queue.waiting() + self.queue.packed(),
+            queued: self.queued(),
             is_parked: self.is_parked,
             is_halted: self.is_halted,
             counters: self.counters,
         }
+    }
+
+    pub(in crate::engine::ring) fn held(&self) -> Vec<(Position, Epoch, u64)> {
+        let entries = self.log.entries();
+        entries
+            .map(|entry| (entry.position, entry.epoch, entry.digest))
+            .collect()
     }
 
     pub(in crate::engine::ring) fn check(&self) -> Result<(), Violation> {

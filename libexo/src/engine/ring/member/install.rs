@@ -73,7 +73,9 @@ impl Member {
             return self.counters.drop_frame(DropReason::Malformed);
         }
         if epoch < self.promised && epoch > self.joined {
-            self.highest_seen = self.highest_seen.max(self.promised);
+            // Only a higher epoch can let this host in.
+            self.knows_ring = true;
+            self.timers.arm_first(Timer::Join, self.now);
             return self.refuse(install.author, Refuse::Promised(self.promised));
         }
         if epoch <= self.joined {
@@ -320,7 +322,7 @@ impl Member {
 
     pub(super) fn ask_to_join(&mut self) {
         let is_in = !self.is_amnesiac && self.log.ring().contains(self.me);
-        let is_virgin = !self.is_amnesiac && self.joined == Epoch(0);
+        let is_virgin = !self.is_amnesiac && self.joined == Epoch(0) && !self.knows_ring;
         if is_in || is_virgin || self.is_leaving {
             self.join_delay = self.params.times.join_min;
             return;

@@ -110,6 +110,8 @@ pub(super) struct Member {
     last_turn: Time,
     probe_rounds: u32,
     acks: HostSet,
+    /// It heard of an epoch that it cannot enter, having promised a higher one.
+    knows_ring: bool,
     /// The highest epoch that anybody promised, as far as was heard.
     highest_seen: Epoch,
     epoch_delay: Duration,
@@ -187,6 +189,7 @@ impl Member {
             last_turn: now,
             probe_rounds: 0,
             acks: HostSet::default(),
+            knows_ring: false,
             highest_seen: stored.promised,
             epoch_delay: setup.params.times.prepare * 4,
             join_delay: setup.params.times.join_min,
@@ -217,6 +220,11 @@ impl Member {
 
     pub(super) const fn seq(&self) -> Seq {
         self.deliverer.seq()
+    }
+
+    /// Own messages that are not delivered yet.
+    pub(super) fn queued(&self) -> usize {
+        self.queue.waiting() + self.queue.packed()
     }
 
     pub(super) const fn counters(&self) -> &Counters {
