@@ -79,13 +79,15 @@ impl Plan {
         let faults = FAULTS.into_iter().filter(|_| prng.chance(400)).collect();
         let is_calm = prng.chance(150);
         let some = |prng: &mut Prng, values: &[u64]| if is_calm { 0 } else { prng.pick(values) };
+        let params = params(&mut prng);
         let slowest = prng.pick(&[60_000, 300_000, 2_000_000, 9_000_000]);
         Self {
             seed,
             hosts,
             chaos: Duration::from_millis(prng.pick(&[300, 1000, 3000])),
             messages: prng.pick(&[5, 20, 60]),
-            message_bytes_max: prng.pick(&[20, 200, 3000]),
+            // At most a few turns, so that the slowest network carries all in bounded time.
+            message_bytes_max: prng.pick(&[20, 200, 3000]).min(params.turn_bytes_max * 6),
             delay: (10_000, slowest),
             loss: some(&mut prng, &[0, 5, 50, 200]),
             duplication: some(&mut prng, &[0, 20, 200]),
@@ -95,7 +97,7 @@ impl Plan {
             forgets_too_much: prng.chance(60),
             skew: prng.chance(300),
             sealed: prng.chance(200),
-            params: params(&mut prng),
+            params,
         }
     }
 }

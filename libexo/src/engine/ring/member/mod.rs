@@ -48,6 +48,10 @@ use install::{Joiner, Staging};
 use outbox::Outbox;
 use timers::{Hop, Jitter, Timer, Timers};
 
+/// A restart raises the incarnation by at least this much, even if the clock went back: the
+/// counters of sealed frames begin at the incarnation, and must not meet those of earlier lives.
+const INCARNATION_STEP: u64 = 1 << 40;
+
 /// The engine of one of several hosts.
 #[derive(Debug)]
 pub(super) struct Member {
@@ -134,7 +138,9 @@ pub(super) struct Member {
 impl Member {
     pub(super) fn new(setup: &Setup, now: Time) -> Self {
         let stored = setup.stored.unwrap_or_default();
-        let inc = setup.boot_inc.max(stored.inc + 1);
+        let inc = setup
+            .boot_inc
+            .max(stored.inc.saturating_add(INCARNATION_STEP));
         let hosts = setup.hosts;
         let mut crash_vector = vec![0; hosts];
         crash_vector[usize::from(setup.me.0)] = inc;

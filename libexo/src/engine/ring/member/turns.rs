@@ -228,7 +228,6 @@ impl Member {
         if view.is_some() {
             flags = flags.with(Flags::VIEW);
         } else if body.is_empty() {
-            flags = flags.with(Flags::EMPTY);
         }
         if std::mem::take(&mut self.is_woken) {
             flags = flags.with(Flags::WOKEN);
