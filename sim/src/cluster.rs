@@ -377,7 +377,12 @@ impl<'a> Cluster<'a> {
             } => self.durable(host, life, id, bytes)?,
             What::Submit { host } => self.submit(host)?,
             What::Fault { number } => self.fault(number)?,
-            What::Restart { host } => self.start(host)?,
+            What::Restart { host } => {
+                // Healing may have started it before.
+                if self.hosts[host].ring.is_none() {
+                    self.start(host)?;
+                }
+            }
             What::Resume { host } => {
                 self.hosts[host].is_paused = false;
                 self.wake(host)?;
@@ -845,7 +850,9 @@ impl<'a> Cluster<'a> {
             if let Some(state) = host.ring.as_ref().and_then(Ring::inspect) {
                 let ring: Vec<u8> = state.ring.iter().map(|host| host.0).collect();
                 text += &format!(
-                    "\n  {index}: gen {:x} inc {} {}promised {:x} joined {:x} {:?} base {} ring {ring:?} queued {}{}{}",
+                    "\n  {index}: last {:x} gaps {} gen {:x} inc {} {}promised {:x} joined {:x} {:?} base {} ring {ring:?} queued {}{}{}",
+                    self.checker.highest((host_id(index).0, host.life)),
+                    state.counters.gaps,
                     state.generation & 0xffff,
                     state.inc,
                     if state.is_amnesiac { "AMNESIAC " } else { "" },

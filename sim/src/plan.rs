@@ -103,13 +103,14 @@ impl Plan {
 }
 
 fn params(prng: &mut Prng) -> Params {
+    let turn_bytes_max = prng.pick(&[128, 600, 4096, 65_536]);
     Params {
-        turn_bytes_max: prng.pick(&[128, 600, 4096, 65_536]),
+        turn_bytes_max,
         queue_bytes_max: 256 * 1024,
         queue_messages_max: 4096,
         retain_bytes: prng.pick(&[0, 4096, 1 << 20]),
         receive_bytes: prng.pick(&[64 << 10, 1 << 20, 64 << 20]),
-        early_bytes_max: prng.pick(&[8 << 10, 1 << 20]),
+        early_bytes_max: turn_bytes_max * prng.pick(&[2, 16]),
         frame_bytes_max: prng.pick(&[128, 300, 1440]),
         join_window: prng.pick(&[4, 1024]),
         level: prng.pick(&[Stage::Agreed, Stage::Agreed, Stage::Safe]),

@@ -109,6 +109,10 @@ impl Params {
         );
         assert!(self.queue_messages_max >= 1, "a message can be queued");
         assert!(
+            self.early_bytes_max >= 2 * self.turn_bytes_max,
+            "a turn can be put together while the next comes in"
+        );
+        assert!(
             self.turn_bytes_max <= TURN_BYTES_LIMIT,
             "others take the turn"
         );

@@ -38,6 +38,10 @@ use crate::time::Time;
 pub struct Ring(Inner);
 
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one engine a process, and the ring of one is reached without a pointer"
+)]
 enum Inner {
     Alone(Alone),
     Member(Box<Member>),

@@ -138,7 +138,8 @@ impl Early {
             return fits;
         }
         self.bytes += parts.bytes() - before;
-        while self.bytes > bytes_max {
+        // The first of them always stays, or a turn longer than the bound could never pass.
+        while self.bytes > bytes_max && self.turns.len() > 1 {
             let Some((_, last)) = self.turns.pop_last() else {
                 break;
             };

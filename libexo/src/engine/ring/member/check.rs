@@ -3,6 +3,7 @@
 use super::{Counters, Member};
 use crate::engine::Violation;
 use crate::engine::marks::Marks;
+use crate::engine::params::TURN_BYTES_LIMIT;
 use crate::ids::{Epoch, HostId, Position};
 
 /// The state of a host as operators and tests see it.
@@ -87,7 +88,7 @@ impl Member {
         if self.crash_vector[usize::from(self.me.0)] != self.inc {
             return broken("I11", format!("{:?} and {}", self.crash_vector, self.inc));
         }
-        let early_max = self.params.early_bytes_max;
+        let early_max = self.params.early_bytes_max.max(2 * TURN_BYTES_LIMIT);
         if self.early.bytes() > early_max {
             return broken("I12", format!("{} bytes came early", self.early.bytes()));
         }

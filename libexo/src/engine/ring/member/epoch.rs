@@ -344,7 +344,7 @@ impl Member {
         })
         .expect("what this host writes is well formed");
         self.send_entry(None, &entry, Flags::default());
-        self.open(entry);
+        self.open(&entry);
         let resend = self.hop.resend(&self.params.times);
         self.resends = 0;
         self.timers.arm(Timer::Resend, self.now.after(resend));

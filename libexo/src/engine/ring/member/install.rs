@@ -173,7 +173,7 @@ impl Member {
         if begins_behind {
             self.enter(&install);
         } else {
-            self.open(install);
+            self.open(&install);
         }
     }
 
@@ -239,10 +239,10 @@ impl Member {
     }
 
     /// Appends the turn that opens an epoch, and works in it from here on.
-    pub(super) fn open(&mut self, install: Entry) {
+    pub(super) fn open(&mut self, install: &Entry) {
         self.log.push(install.clone());
         self.marks.extend();
-        self.enter(&install);
+        self.enter(install);
         self.last[usize::from(install.author.0)] = install.position;
         self.update_agreement();
         self.advance();

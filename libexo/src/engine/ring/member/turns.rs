@@ -185,7 +185,7 @@ impl Member {
         if body.is_empty() && self.is_idle(members) {
             return self.park();
         }
-        self.write(body, view);
+        self.write(body, view.as_ref());
     }
 
     /// The ring after a change that this turn makes inside the epoch, if it makes one.
@@ -223,7 +223,7 @@ impl Member {
         })
     }
 
-    fn write(&mut self, body: Vec<u8>, view: Option<View>) {
+    fn write(&mut self, body: Vec<u8>, view: Option<&View>) {
         let mut flags = Flags::default();
         if view.is_some() {
             flags = flags.with(Flags::VIEW);
@@ -238,9 +238,7 @@ impl Member {
             credit: self.own_credit(),
             ..self.control(Kind::Turn, self.joined)
         };
-        let is_leaving_now = view
-            .as_ref()
-            .is_some_and(|view| view.left.contains(self.me));
+        let is_leaving_now = view.is_some_and(|view| view.left.contains(self.me));
         let part_bytes = Entry::part_bytes(self.params.frame_bytes_max);
         let entry = Entry::from_parts(Whole {
             header,
