@@ -87,7 +87,7 @@ impl Plan {
             chaos: Duration::from_millis(prng.pick(&[300, 1000, 3000])),
             messages: prng.pick(&[5, 20, 60]),
             // At most a few turns, so that the slowest network carries all in bounded time.
-            message_bytes_max: prng.pick(&[20, 200, 3000]).min(params.turn_bytes_max * 6),
+            message_bytes_max: prng.pick(&[20, 200, 3000]).min(params.turn_bytes_max * 2),
             delay: (10_000, slowest),
             loss: some(&mut prng, &[0, 5, 50, 200]),
             duplication: some(&mut prng, &[0, 20, 200]),

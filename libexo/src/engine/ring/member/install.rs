@@ -228,8 +228,9 @@ impl Member {
             let (from, to) = (self.deliverer.done().next(), ground.position);
             self.outbox.notices.push_back(Notice::Gap { from, to });
         }
-        let (_, number) = ground.senders[usize::from(self.me.0)];
-        if ground.position >= self.born && !self.is_amnesiac {
+        // Numbers of an earlier incarnation say nothing about this one's messages.
+        let (inc, number) = ground.senders[usize::from(self.me.0)];
+        if inc == self.inc {
             self.queue.forget(Ticket(number));
         }
         self.counters.cut += self.tail().0 - agreed.0;
@@ -254,6 +255,8 @@ impl Member {
         let view = install.view.as_deref().expect("an INSTALL has a VIEW body");
         self.joined = install.epoch;
         self.is_amnesiac = false;
+        // The turn that let this incarnation in may have been cut; then this one does.
+        self.born = self.born.min(install.position);
         assert_eq!(
             self.promised, self.joined,
             "an epoch is promised before it is entered (I2)"
