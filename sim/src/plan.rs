@@ -111,7 +111,8 @@ fn params(prng: &mut Prng) -> Params {
         retain_bytes: prng.pick(&[0, 4096, 1 << 20]),
         receive_bytes: prng.pick(&[64 << 10, 1 << 20, 64 << 20]),
         early_bytes_max: turn_bytes_max * prng.pick(&[2, 16]),
-        frame_bytes_max: prng.pick(&[128, 300, 1440]),
+        // A turn of hundreds of parts under jitter is asked for again and again.
+        frame_bytes_max: prng.pick(&[128, 300, 1440]).max(turn_bytes_max / 48),
         join_window: prng.pick(&[4, 1024]),
         level: prng.pick(&[Stage::Agreed, Stage::Agreed, Stage::Safe]),
         times: Times::default(),

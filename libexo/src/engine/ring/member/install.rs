@@ -98,6 +98,17 @@ impl Member {
                 format!("an incarnation above {} is at work", self.inc),
             );
         }
+        if self.generation == 0 && view.ring.contains(self.me) && view.crash_vector[me] != self.inc
+        {
+            // It promised, restarted, and is a member under its earlier incarnation: the log would
+            // count this one's messages as the earlier one's. An epoch must admit it (R6).
+            self.generation = u64::from(view.generation_high) << 32 | u64::from(generation_low);
+            self.is_amnesiac = true;
+            self.turn_to(self.promised);
+            self.timers.disarm(Timer::Loss);
+            self.timers.arm(Timer::Join, self.now);
+            return self.persist();
+        }
         let generation = u64::from(view.generation_high) << 32 | u64::from(generation_low);
         if self.generation == 0 {
             self.enter_generation(generation, view);
