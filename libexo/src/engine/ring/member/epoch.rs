@@ -116,7 +116,7 @@ impl Member {
         };
         let header = Header {
             flags: planned,
-            ..self.control(Kind::Prepare, candidate.epoch)
+            ..self.own_header(Kind::Prepare, candidate.epoch)
         };
         self.send(to, header, &body);
     }
@@ -207,7 +207,7 @@ impl Member {
         };
         let mut body = Vec::new();
         promise.emit(&mut body);
-        let answer = self.control(Kind::Promise, epoch);
+        let answer = self.own_header(Kind::Promise, epoch);
         self.send(Some(from), answer, &body);
     }
 
@@ -334,7 +334,7 @@ impl Member {
         let header = Header {
             seq: self.tail().next(),
             credit: u16::MAX,
-            ..self.control(Kind::Install, candidate.epoch)
+            ..self.own_header(Kind::Install, candidate.epoch)
         };
         let part_bytes = Entry::part_bytes(self.params.frame_bytes_max);
         let entry = Entry::from_parts(Whole {

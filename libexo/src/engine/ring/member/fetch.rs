@@ -176,7 +176,7 @@ impl Member {
         let mut body = Vec::new();
         ask.emit(&mut body);
         self.counters.fetches += 1;
-        let header = self.control(Kind::Fetch, epoch);
+        let header = self.own_header(Kind::Fetch, epoch);
         self.send(Some(source), header, &body);
         self.timers
             .arm(Timer::Fetch, self.now.after(self.params.times.prepare * 2));
@@ -334,7 +334,7 @@ impl Member {
             seq: fetch.from,
             // Names the answer, so that parts of two are not mixed.
             prev: digest::of(&answer),
-            ..self.control(Kind::Fetched, header.epoch)
+            ..self.own_header(Kind::Fetched, header.epoch)
         };
         self.send(Some(asker), header, &answer);
     }

@@ -59,7 +59,7 @@ impl Member {
         };
         let mut body = Vec::new();
         ask.emit(&mut body);
-        let header = self.control(Kind::Fetch, self.joined);
+        let header = self.own_header(Kind::Fetch, self.joined);
         self.send(Some(host), header, &body);
     }
 
@@ -350,7 +350,7 @@ impl Member {
         };
         let mut body = Vec::new();
         join.emit(&mut body);
-        let header = self.control(Kind::Join, self.joined);
+        let header = self.own_header(Kind::Join, self.joined);
         self.send(None, header, &body);
         self.join_delay = (self.join_delay * 2).min(self.params.times.join_max);
         self.timers

@@ -304,7 +304,7 @@ impl Member {
     // Sending.
 
     /// The header of a control frame: where this host stands.
-    fn control(&self, kind: Kind, epoch: Epoch) -> Header {
+    fn own_header(&self, kind: Kind, epoch: Epoch) -> Header {
         let behind = self.tail().0 - self.marks.agreed().0;
         Header {
             kind,

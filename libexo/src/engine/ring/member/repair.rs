@@ -84,7 +84,7 @@ impl Member {
         let mut body = Vec::new();
         emit_nack(&list, &mut body);
         self.counters.nacks += 1;
-        let header = self.control(Kind::Nack, self.joined);
+        let header = self.own_header(Kind::Nack, self.joined);
         self.send(Some(target), header, &body);
     }
 
@@ -200,7 +200,7 @@ impl Member {
             self.outbox.events.push_back(Event::Halted);
         }
         self.acks = HostSet::default().with(self.me);
-        let header = self.control(Kind::Probe, self.joined);
+        let header = self.own_header(Kind::Probe, self.joined);
         self.send(None, header, &[]);
         self.arm_loss();
     }
@@ -220,7 +220,7 @@ impl Member {
         }
         let is_stale = self.now.since(self.last_progress) >= self.loss_time() / 2;
         if is_stale {
-            let answer = self.control(Kind::ProbeAck, self.joined);
+            let answer = self.own_header(Kind::ProbeAck, self.joined);
             self.send(Some(header.src), answer, &[]);
         } else if header.epoch == self.joined && header.seq < self.tail() {
             let entry = self.log.get(self.tail()).cloned();
@@ -244,7 +244,7 @@ impl Member {
     pub(super) fn refuse(&mut self, to: HostId, refuse: Refuse) {
         let mut body = Vec::new();
         refuse.emit(&mut body);
-        let header = self.control(Kind::Refuse, self.joined);
+        let header = self.own_header(Kind::Refuse, self.joined);
         self.send(Some(to), header, &body);
     }
 
@@ -266,7 +266,7 @@ impl Member {
         let Some(owner) = owner.filter(|owner| self.wants_wake && *owner != self.me) else {
             return;
         };
-        let header = self.control(Kind::Wake, self.joined);
+        let header = self.own_header(Kind::Wake, self.joined);
         self.send(Some(owner), header, &[]);
         self.timers
             .arm(Timer::Wake, self.now.after(self.params.times.nack_max));

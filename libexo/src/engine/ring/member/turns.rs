@@ -236,7 +236,7 @@ impl Member {
             flags,
             seq: self.tail().next(),
             credit: self.own_credit(),
-            ..self.control(Kind::Turn, self.joined)
+            ..self.own_header(Kind::Turn, self.joined)
         };
         let is_leaving_now = view.is_some_and(|view| view.left.contains(self.me));
         let part_bytes = Entry::part_bytes(self.params.frame_bytes_max);
@@ -361,7 +361,7 @@ impl Member {
             return self.unpark();
         }
         self.timers.disarm(Timer::Loss);
-        let header = self.control(Kind::Park, self.joined);
+        let header = self.own_header(Kind::Park, self.joined);
         let until_ms = u32::try_from(self.params.times.park.as_millis()).unwrap_or(u32::MAX);
         let mut body = Vec::new();
         crate::wire::body::Park { until_ms }.emit(&mut body);
