@@ -101,13 +101,10 @@ impl Member {
         if self.generation == 0 && view.ring.contains(self.me) && view.crash_vector[me] != self.inc
         {
             // It promised, restarted, and is a member under its earlier incarnation: the log would
-            // count this one's messages as the earlier one's. An epoch must admit it (R6).
-            self.generation = u64::from(view.generation_high) << 32 | u64::from(generation_low);
-            self.is_amnesiac = true;
-            self.turn_to(self.promised);
-            self.timers.disarm(Timer::Loss);
-            self.timers.arm(Timer::Join, self.now);
-            return self.persist();
+            // count this one's messages as the earlier one's. The ring stalls at its turn, and the
+            // next epoch, which it still may promise, knows it by its present one.
+            self.highest_seen = self.highest_seen.max(epoch);
+            return self.counters.drop_frame(DropReason::Incarnation);
         }
         let generation = u64::from(view.generation_high) << 32 | u64::from(generation_low);
         if self.generation == 0 {
