@@ -135,6 +135,60 @@ static void edge_when_writable(void) { // who was told EAGAIN gets an edge when 
     STEP("send", tell_to(out, GROUP, PORT, filler, sizeof filler));
 }
 
+static int selects(int fd, int reads, int writes, int ms) { // POLLIN and POLLOUT, by select
+    fd_set in_set, out_set;
+    FD_ZERO(&in_set);
+    FD_ZERO(&out_set);
+    if (reads) FD_SET(fd, &in_set);
+    if (writes) FD_SET(fd, &out_set);
+    struct timeval limit = {ms / 1000, ms % 1000 * 1000};
+    int count = select(fd + 1, &in_set, &out_set, NULL, ms < 0 ? NULL : &limit);
+    int found = (FD_ISSET(fd, &in_set) ? POLLIN : 0) | (FD_ISSET(fd, &out_set) ? POLLOUT : 0);
+    return count <= 0 ? count : found;
+}
+static int polls(int fd, int reads, int writes, int ms) { // the same by poll
+    struct pollfd p = {.fd = fd, .events = (reads ? POLLIN : 0) | (writes ? POLLOUT : 0)};
+    int count = poll(&p, 1, ms);
+    return count <= 0 ? count : p.revents;
+}
+
+static void not_writable(void) { // who would have to wait is not told to send
+    start();
+    STEP("poll at first", polls(out, 0, 1, 1000));
+    fcntl(out, F_SETFL, O_NONBLOCK);
+    say("filled: %d", fill() > 0);
+    STEP("poll", polls(out, 0, 1, 50));
+    STEP("select", selects(out, 0, 1, 50));
+    STEP("the other way, by poll", polls(in, 1, 1, 50));
+    STEP("the other way, by select", selects(in, 1, 1, 50));
+    while (in_within(in, 1000) & POLLIN) {
+        char text[1200];
+        recv(in, text, sizeof text, MSG_DONTWAIT);
+    }
+    STEP("poll with room", polls(out, 0, 1, 1000));
+    STEP("select with room", selects(out, 0, 1, 1000));
+}
+
+// One thread and one blocking socket that asks before each call, and sends more than fits.
+static void both_ways(void) {
+    start();
+    for (int way = 0; way < 2; way++) {
+        enum { COUNT = 8000 };
+        int sent = 0, heard = 0;
+        while (heard < COUNT) {
+            int found = (way ? selects : polls)(in, 1, sent < COUNT, 5000);
+            if (found <= 0) break;
+            if (found & POLLOUT) sent += tell_to(in, GROUP, PORT, filler, sizeof filler) == sizeof filler;
+            // Lazy reading: first all that fits.
+            else if (found & POLLIN) {
+                char text[1200];
+                heard += recv(in, text, sizeof text, 0) == sizeof filler;
+            }
+        }
+        say("%s: sent %d, heard %d", way ? "select" : "poll", sent, heard);
+    }
+}
+
 // One process that sends all before it reads any: natively most is lost.
 static void sends_then_reads(void) {
     start();
@@ -160,4 +214,4 @@ static void refused(void) {
     hear("open group", other);
 }
 
-MAIN(CASE(would_block), CASE(limited), CASE(blocked), CASE(edge_when_writable), CASE(sends_then_reads), CASE(refused))
+MAIN(CASE(would_block), CASE(limited), CASE(blocked), CASE(edge_when_writable), CASE(not_writable), CASE(both_ways), CASE(sends_then_reads), CASE(refused))

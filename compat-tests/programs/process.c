@@ -188,6 +188,88 @@ static void executes_bare(void) { // an empty environment: no preload in the new
     hear("parent", in);
 }
 
+static const char *many[] = {"one", "two", "three", "four", "five", "six"};
+
+// Runs after an exec whose words came one by one, in registers and on the stack.
+static int after_list(char **words) {
+    for (int i = 0; i < 6; i++) say("word: %s", words[3 + i]);
+    say("last: %d", words[9] == NULL);
+    say("environment: %s", setting("GIVEN", "none"));
+    alarm(20);
+    hear("after exec", atoi(words[2]));
+    return 0;
+}
+
+static void executes_by_list(void) { // execl, execle and execlp, in an environment with the shim
+    int in = receiver(), out = sender();
+    char number[16];
+    snprintf(number, sizeof number, "%d", in);
+    for (int way = 0; way < 3; way++) {
+        MUST(tell(out, "sent before exec"));
+        await_in(in);
+        pid_t child = MUST(fork());
+        if (child == 0) {
+            setenv("GIVEN", "yes", 1);
+            if (way == 0)
+                execl(self, self, "after-list", number, many[0], many[1], many[2], many[3], many[4], many[5], NULL);
+            else if (way == 1)
+                execle(self, self, "after-list", number, many[0], many[1], many[2], many[3], many[4], many[5], NULL,
+                       environ);
+            else
+                execlp(self, self, "after-list", number, many[0], many[1], many[2], many[3], many[4], many[5], NULL);
+            _exit(8);
+        }
+        await_child("child", child);
+    }
+    STEP("execl", execl("/no/such/program", "x", NULL));
+    STEP("execle", execle("/no/such/program", "x", NULL, environ));
+    STEP("execlp", execlp("no-such-program", "x", NULL));
+    MUST(tell(out, "for the parent"));
+    hear("parent", in);
+}
+
+static void executes_bare_by_list(void) { // the same, in environments without the shim
+    int in = receiver(), out = sender();
+    char number[16];
+    snprintf(number, sizeof number, "%d", in);
+    for (int way = 0; way < 3; way++) {
+        MUST(tell(out, "sent before exec"));
+        await_in(in);
+        pid_t child = MUST(fork());
+        if (child == 0) {
+            char *given[] = {"GIVEN=yes", NULL};
+            setenv("GIVEN", "yes", 1);
+            unsetenv("LD_PRELOAD");
+            if (way == 0)
+                execle(self, self, "after-list", number, many[0], many[1], many[2], many[3], many[4], many[5], NULL,
+                       given);
+            else if (way == 1)
+                execl(self, self, "after-list", number, many[0], many[1], many[2], many[3], many[4], many[5], NULL);
+            else
+                execlp(self, self, "after-list", number, many[0], many[1], many[2], many[3], many[4], many[5], NULL);
+            _exit(8);
+        }
+        await_child("child", child);
+    }
+    MUST(tell(out, "for the parent"));
+    hear("parent", in);
+}
+
+static void executes_by_short_list(void) { // all words in registers
+    int in = receiver(), out = sender();
+    MUST(tell(out, "read by another program"));
+    await_in(in);
+    pid_t child = MUST(fork());
+    if (child == 0) {
+        char *none[] = {NULL};
+        dup2(in, 0);
+        execle("/usr/bin/head", "head", "-c", "23", NULL, none);
+        _exit(8);
+    }
+    await_child("child", child);
+    say("");
+}
+
 static void executes_other_program(void) { // a shell reads the socket as its standard input
     int in = receiver(), out = sender();
     MUST(tell(out, "read by another program"));
@@ -349,9 +431,11 @@ static void daemons(void) { // double fork, new session, descriptors replaced
 
 int main(int count, char **words) {
     if (count > 2 && strcmp(words[1], "after-exec") == 0) return after_exec(words);
+    if (count > 8 && strcmp(words[1], "after-list") == 0) return after_list(words);
     static const struct named_case cases[] = {
         CASE(shared_after_fork), CASE(child_first), CASE(parent_leaves), CASE(both_send),
-        CASE(child_joins), CASE(executes), CASE(executes_bare), CASE(executes_other_program), CASE(spawns),
+        CASE(child_joins), CASE(executes), CASE(executes_bare), CASE(executes_by_list),
+        CASE(executes_bare_by_list), CASE(executes_by_short_list), CASE(executes_other_program), CASE(spawns),
         CASE(vforks), CASE(passes), CASE(killed), CASE(killed_while_reading), CASE(daemons), {0}};
     return run_case(count, words, cases);
 }

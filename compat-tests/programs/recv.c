@@ -393,16 +393,100 @@ static void queue(void) {
     hear_nothing("no more", in);
 }
 
+static void peek_at(int in, size_t room, int flags) {
+    char text[32] = {0};
+    struct iovec parts[2] = {{text, room / 2}, {text + room / 2, room - room / 2}};
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
+    errno = 0;
+    long length = recvmsg(in, &message, flags | MSG_DONTWAIT);
+    say("%s of %d: %ld %s, %s, flags %x, offset %d", flags & MSG_PEEK ? "peek" : "receive", (int)room, length,
+        length < 0 ? strerrorname_np(errno) : "", text, message.msg_flags,
+        option(in, SOL_SOCKET, SO_PEEK_OFF));
+}
+static void last_is(int fd, int out, const char *text) { // the last of several is there
+    char all[64];
+    int count = 0;
+    MUST(tell(out, text));
+    struct sockaddr_in from;
+    for (int looks = 0; looks < 8000; looks++, poll(NULL, 0, 1)) {
+        if (recv(fd, all, sizeof all, MSG_DONTWAIT) == (long)strlen(text) && !memcmp(all, text, strlen(text))) return;
+    }
+    say("it did not come");
+}
 static void peek_offset(void) {
-    int in = receiver(), out = sender(), zero = 0;
-    char text[16];
-    STEP("offset", setsockopt(in, SOL_SOCKET, SO_PEEK_OFF, &zero, sizeof zero));
+    int in = receiver(), out = sender(), witness = receiver();
+    say("offset: %d", option(in, SOL_SOCKET, SO_PEEK_OFF));
+    STEP("offset", set(in, SOL_SOCKET, SO_PEEK_OFF, 0));
+    static const char *const texts[] = {"abcdef", "123", ""};
+    for (int i = 0; i < 3; i++) MUST(tell(out, texts[i]));
+    last_is(witness, out, "xy");
+    for (int i = 0; i < 9; i++) peek_at(in, 2, MSG_PEEK);
+    peek_at(in, 2, 0);
+    peek_at(in, 2, MSG_PEEK);
+    for (int i = 0; i < 4; i++) peek_at(in, 20, 0);
     MUST(tell(out, "abcdef"));
-    await_in(in);
-    STEP("peek", recv(in, text, 2, MSG_PEEK));
-    say("text: %.2s", text);
-    STEP("peek", recv(in, text, 2, MSG_PEEK));
-    say("text: %.2s", text);
+    last_is(witness, out, "123456");
+    STEP("offset", set(in, SOL_SOCKET, SO_PEEK_OFF, 3));
+    for (int i = 0; i < 3; i++) peek_at(in, 10, MSG_PEEK);
+    STEP("offset", set(in, SOL_SOCKET, SO_PEEK_OFF, 3));
+    peek_at(in, 1, MSG_PEEK | MSG_TRUNC);
+    for (int i = 0; i < 4; i++) peek_at(in, 2, MSG_PEEK);
+    for (int at = 2; at < 13; at++) {
+        MUST(set(in, SOL_SOCKET, SO_PEEK_OFF, at));
+        peek_at(in, 3, MSG_PEEK);
+    }
+    int copy = MUST(dup(in));
+    STEP("by a copy", set(copy, SOL_SOCKET, SO_PEEK_OFF, 5));
+    STEP("other options", on(in, IPPROTO_IP, IP_RECVTTL) | set(in, IPPROTO_IP, IP_RECVTTL, 0));
+    peek_at(in, 20, 0);
+    STEP("offset", set(in, SOL_SOCKET, SO_PEEK_OFF, 20));
+    peek_at(in, 10, MSG_PEEK);
+    STEP("off", set(in, SOL_SOCKET, SO_PEEK_OFF, -7));
+    peek_at(in, 2, MSG_PEEK);
+    peek_at(in, 2, MSG_PEEK);
+    peek_at(in, 2, MSG_TRUNC);
+    STEP("offset", set(in, SOL_SOCKET, SO_PEEK_OFF, 0));
+    MUST(tell(out, ""));
+    last_is(witness, out, "q");
+    for (int i = 0; i < 3; i++) peek_at(in, 5, MSG_PEEK);
+    for (int i = 0; i < 3; i++) peek_at(in, 5, 0);
+    STEP("short", setsockopt(in, SOL_SOCKET, SO_PEEK_OFF, big, 2));
+    STEP("null", setsockopt(in, SOL_SOCKET, SO_PEEK_OFF, NULL, 4));
+    // Set before it is a member's.
+    int later = udp();
+    MUST(on(later, SOL_SOCKET, SO_REUSEADDR));
+    STEP("before bind", set(later, SOL_SOCKET, SO_PEEK_OFF, 1));
+    bind_for(later, GROUP, PORT);
+    MUST(join(later, GROUP));
+    last_is(witness, out, "later");
+    await_in(later);
+    peek_at(later, 2, MSG_PEEK);
+    peek_at(later, 10, 0);
+}
+static void peek_waits(void) { // a peek beyond the last datagram waits for the next
+    int in = receiver(), out = sender();
+    char text[16] = {0};
+    STEP("offset", set(in, SOL_SOCKET, SO_PEEK_OFF, 0));
+    struct timeval limit = {0, 100000};
+    MUST(setsockopt(in, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit));
+    STEP("nothing", recv(in, text, sizeof text, MSG_PEEK));
+    MUST(tell(out, "first"));
+    STEP("first", recv(in, text, sizeof text, MSG_PEEK));
+    long start = milliseconds();
+    STEP("beyond", recv(in, text, sizeof text, MSG_PEEK));
+    say("waited: %d", milliseconds() - start >= 90);
+    limit.tv_usec = 0;
+    MUST(setsockopt(in, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit));
+    pid_t child = fork();
+    if (child == 0) {
+        await_asleep(getppid(), getppid());
+        MUST(tell(out, "second"));
+        _exit(0);
+    }
+    STEP("second", recv(in, text, sizeof text, MSG_PEEK));
+    say("text: %s", text);
+    await_child("child", child);
+    hear("received", in);
     hear("received", in);
 }
 
@@ -440,6 +524,39 @@ static void pointers(void) {
     hear("still works", in);
 }
 
+static void unmapped(void) {
+    int in = receiver(), out = sender();
+    static const int protections[] = {-1, PROT_NONE, PROT_READ};
+    for (int i = 0; i < 3; i++) {
+        char *edge = half_there(protections[i]), text[16];
+        for (int room = 9; room < 13; room++) {
+            MUST(tell(out, "0123456789"));
+            await_in(in);
+            STEP("at the edge", recv(in, edge - 10, room, 0));
+        }
+        MUST(tell(out, "0123456789"));
+        await_in(in);
+        STEP("room beyond the edge", read(in, edge - 10, 4096));
+        MUST(tell(out, "0123456789"));
+        await_in(in);
+        STEP("one byte over", read(in, edge - 9, 4096));
+        struct iovec parts[2] = {{text, 4}, {edge - 5, 6}};
+        STEP("taken", recv(in, text, sizeof text, MSG_DONTWAIT));
+        MUST(tell(out, "0123456789"));
+        await_in(in);
+        STEP("second part", readv(in, parts, 2));
+        MUST(tell(out, "123456789"));
+        await_in(in);
+        STEP("just fits", readv(in, parts, 2));
+        hear_nothing("taken", in);
+        MUST(tell(out, "peeked at"));
+        await_in(in);
+        STEP("peek", recv(in, edge, 5, MSG_PEEK));
+        STEP("no room", recv(in, edge, 0, MSG_PEEK));
+        hear("still there", in);
+    }
+}
+
 MAIN(CASE(boundaries), CASE(flags), CASE(nothing), CASE(scatter), CASE(addresses), CASE(controls),
      CASE(controls_6), CASE(pktinfo_of_groups), CASE(waiting_bytes), CASE(timeouts), CASE(many),
-     CASE(not_blocking), CASE(late_join), CASE(kept_after_leave), CASE(queue), CASE(peek_offset), CASE(pointers))
+     CASE(not_blocking), CASE(late_join), CASE(kept_after_leave), CASE(queue), CASE(peek_offset), CASE(peek_waits), CASE(pointers), CASE(unmapped))

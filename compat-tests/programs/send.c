@@ -225,7 +225,8 @@ static void loop_off_elsewhere(void) {
     int out = sender();
     STEP("loop", set(out, IPPROTO_IP, IP_MULTICAST_LOOP, 0));
     MUST(tell(out, "without loop"));
-    STEP("loop", set(out, IPPROTO_IP, IP_MULTICAST_LOOP, 1));
+    // Says nothing meanwhile: the child may be speaking.
+    MUST(set(out, IPPROTO_IP, IP_MULTICAST_LOOP, 1));
     MUST(tell(out, "with loop"));
     await_child("child", child);
 }
@@ -243,6 +244,219 @@ static void more(void) {
     STEP("send", send(out, "b", 1, 0));
     STEP("uncork", set(out, IPPROTO_UDP, UDP_CORK, 0));
     hear("one datagram", in);
+}
+
+static void hear_length(const char *name, int in) {
+    static char text[BIG];
+    await_in(in);
+    errno = 0;
+    long length = recv(in, text, sizeof text, MSG_DONTWAIT);
+    if (length == -1)
+        step(name, -1);
+    else
+        say("%s: %ld %08x", name, length, sum_of(text, length));
+}
+
+static void more_targets(void) { // the first piece says where the datagram goes
+    int in = receiver(), in_2 = receiver_of(GROUP_2, PORT), plain = receiver_of(GROUP_PLAIN, 6100);
+    int out = sender();
+    struct sockaddr_in a = at(GROUP, PORT), odd = a, none = {0};
+    STEP("first", sendto(out, "a", 1, MSG_MORE, SA(a), sizeof a));
+    STEP("to another", tell_to(out, GROUP_2, PORT, "b", 1));
+    hear("received", in);
+    STEP("without", send(out, "x", 1, MSG_MORE));
+    STEP("first", tell_to(out, GROUP_2, PORT, "plain", 5));
+    hear("received", in_2);
+    STEP("connect", connect(out, SA(a), sizeof a));
+    STEP("first by address", sendto(out, "1", 1, MSG_MORE, SA(((struct sockaddr_in[]){at(GROUP_2, PORT)})[0]), sizeof a));
+    STEP("to the peer", write(out, "2", 1));
+    hear("received", in_2);
+    STEP("first", send(out, "k", 1, MSG_MORE));
+    odd.sin_family = 99;
+    STEP("short address", sendto(out, "l", 1, MSG_MORE, SA(a), 4));
+    STEP("odd family", sendto(out, "m", 1, MSG_MORE, SA(odd), sizeof odd));
+    STEP("out of band", send(out, "n", 1, MSG_OOB));
+    STEP("last", send(out, "o", 1, 0));
+    hear("received", in);
+    STEP("first", send(out, "k", 1, MSG_MORE));
+    odd = at(GROUP_2, PORT);
+    STEP("connect elsewhere", connect(out, SA(odd), sizeof odd));
+    STEP("last", send(out, "e", 1, 0));
+    hear("received", in_2);
+    STEP("first by address", sendto(out, "k", 1, MSG_MORE, SA(a), sizeof a));
+    odd = at(GROUP_PLAIN, 6100);
+    STEP("connect to nobody's group", connect(out, SA(odd), sizeof odd));
+    STEP("last", send(out, "e", 1, 0));
+    hear("received", plain);
+    STEP("connect back", connect(out, SA(a), sizeof a));
+    STEP("first", send(out, "k", 1, MSG_MORE));
+    none.sin_family = AF_UNSPEC;
+    STEP("disconnect", connect(out, SA(none), sizeof none));
+    STEP("last", send(out, "e", 1, 0));
+    hear("received", in);
+    STEP("none", send(out, "e", 1, 0));
+    hear_nothing("no more", in);
+}
+
+static void more_errors(void) { // what an error leaves
+    int in = receiver(), out = sender();
+    struct sockaddr_in a = at(GROUP, PORT);
+    MUST(connect(out, SA(a), sizeof a));
+    STEP("no bytes", send(out, "", 0, MSG_MORE));
+    STEP("no bytes", send(out, "", 0, 0));
+    hear("received", in);
+    static const size_t lengths[][3] = {{60000, 6000, 1}, {65507, 1, 0}, {65508, 1, 1}, {65536, 1, 1},
+                                        {30000, 35507, 0}, {1, 65506, 1}};
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        STEP("long", send(out, big, lengths[i][0], MSG_MORE));
+        STEP("longer", send(out, big, lengths[i][1], MSG_MORE));
+        STEP("last", send(out, big, lengths[i][2], 0));
+        STEP("after", send(out, "after", 5, 0));
+        for (int count = 0; count < 2; count++) {
+            await_in(in);
+            char text[16];
+            long length = recv(in, text, sizeof text, MSG_DONTWAIT | MSG_TRUNC);
+            say("received: %ld", length);
+            if (length == 5) break;
+        }
+    }
+    STEP("first", send(out, "k", 1, MSG_MORE));
+    STEP("last too long", send(out, big, 65507, 0));
+    STEP("next", send(out, "e", 1, 0));
+    hear("received", in);
+    STEP("first", send(out, "k", 1, MSG_MORE));
+    STEP("beyond any datagram", send(out, big, 65536, 0));
+    STEP("last", send(out, "e", 1, 0));
+    hear("received", in);
+    STEP("first", send(out, "k", 1, MSG_MORE));
+    STEP("bad pointer", send(out, (void *)8, 10, MSG_MORE));
+    STEP("next", send(out, "e", 1, 0));
+    hear("received", in);
+    STEP("first", send(out, "k", 1, MSG_MORE));
+    STEP("shut", shutdown(out, SHUT_WR));
+    STEP("last", send(out, "e", 1, 0));
+    hear("received", in);
+    STEP("shut", send(out, "e", 1, MSG_MORE));
+}
+
+static void copied_first(void) { // a copy of the descriptor that is older than the connection
+    int in = receiver(), out = sender();
+    int copy = MUST(dup(out));
+    struct sockaddr_in a = at(GROUP, PORT);
+    MUST(connect(out, SA(a), sizeof a));
+    STEP("by the copy", send(copy, "copy", 4, 0));
+    hear("received", in);
+    MUST(close(out));
+    STEP("by the copy alone", send(copy, "alone", 5, 0));
+    hear("received", in);
+}
+
+static void more_ways(void) { // by every call, by every sharer
+    int in = receiver(), out = sender();
+    struct sockaddr_in a = at(GROUP, PORT);
+    MUST(connect(out, SA(a), sizeof a));
+    int copy = MUST(dup(out));
+    struct iovec parts[2] = {{"ab", 2}, {"cde", 3}};
+    struct mmsghdr batch[3] = {0};
+    for (int i = 0; i < 3; i++) batch[i].msg_hdr = (struct msghdr){.msg_iov = parts, .msg_iovlen = 2};
+    STEP("sendmsg", sendmsg(out, &batch[0].msg_hdr, MSG_MORE));
+    STEP("sendmmsg", sendmmsg(copy, batch, 3, MSG_MORE));
+    STEP("writev", writev(out, parts, 2));
+    hear("received", in);
+    STEP("first", send(out, "parent ", 7, MSG_MORE));
+    pid_t child = fork();
+    if (child == 0) {
+        STEP("last", send(out, "child", 5, 0));
+        _exit(0);
+    }
+    await_child("child", child);
+    STEP("plain", send(out, "plain", 5, 0));
+    hear("received", in);
+    hear("received", in);
+    int file = MUST(memfd_create("file", 0)), ends[2];
+    for (int i = 0; i < 10000; i++) big[i] = i % 251;
+    MUST(write(file, big, 10000));
+    off_t from = 100;
+    STEP("sendfile", sendfile(out, file, &from, 9000));
+    say("offset: %ld", (long)from);
+    hear_length("received", in);
+    STEP("rest", sendfile(out, file, &from, 9000));
+    hear_length("received", in);
+    STEP("end", sendfile(out, file, &from, 9000));
+    MUST(pipe(ends));
+    MUST(write(ends[1], "piped ", 6));
+    STEP("splice", splice(ends[0], NULL, out, NULL, 6, SPLICE_F_MORE));
+    STEP("last", send(out, "and sent", 8, 0));
+    hear("received", in);
+    int gone = sender();
+    STEP("never finished", sendto(gone, "x", 1, MSG_MORE, SA(a), sizeof a));
+    STEP("close", close(gone));
+    STEP("next", send(out, "next", 4, 0));
+    hear("received", in);
+}
+
+static void corked(void) {
+    int in = receiver(), out = sender();
+    struct sockaddr_in a = at(GROUP, PORT);
+    say("corked: %d", option(out, IPPROTO_UDP, UDP_CORK));
+    STEP("cork before anything", on(out, IPPROTO_UDP, UDP_CORK));
+    STEP("send", tell(out, "a"));
+    STEP("send", tell(out, "b"));
+    say("corked: %d", option(out, IPPROTO_UDP, UDP_CORK));
+    STEP("cork again", set(out, IPPROTO_UDP, UDP_CORK, 5));
+    STEP("send", tell(out, "c"));
+    STEP("uncork", set(out, IPPROTO_UDP, UDP_CORK, 0));
+    hear("received", in);
+    STEP("send", tell(out, "plain"));
+    hear("received", in);
+    MUST(connect(out, SA(a), sizeof a));
+    STEP("more", send(out, "x", 1, MSG_MORE));
+    STEP("uncork", set(out, IPPROTO_UDP, UDP_CORK, 0));
+    hear("received", in);
+    STEP("cork", on(out, IPPROTO_UDP, UDP_CORK));
+    STEP("uncork", set(out, IPPROTO_UDP, UDP_CORK, 0));
+    STEP("cork", on(out, IPPROTO_UDP, UDP_CORK));
+    STEP("nothing", send(out, "", 0, 0));
+    STEP("uncork", set(out, IPPROTO_UDP, UDP_CORK, 0));
+    hear("received", in);
+    STEP("cork", on(out, IPPROTO_UDP, UDP_CORK));
+    STEP("all there is room for", send(out, big, 65507, 0));
+    STEP("one too many", send(out, "x", 1, 0));
+    STEP("uncork", set(out, IPPROTO_UDP, UDP_CORK, 0));
+    STEP("plain", send(out, "plain", 5, 0));
+    hear("received", in);
+    STEP("other options", set(out, IPPROTO_IP, IP_TOS, 16));
+    STEP("cork", on(out, IPPROTO_UDP, UDP_CORK));
+    for (int i = 0; i < 100; i++) MUST(dprintf(out, "%d ", i));
+    STEP("uncork", set(out, IPPROTO_UDP, UDP_CORK, 0));
+    hear("received", in);
+    STEP("short", setsockopt(out, IPPROTO_UDP, UDP_CORK, &a, 2));
+    STEP("null", setsockopt(out, IPPROTO_UDP, UDP_CORK, NULL, 4));
+    // A member that sends: its own socket is not what its datagrams go through.
+    STEP("member connects", connect(in, SA(a), sizeof a));
+    STEP("cork", on(in, IPPROTO_UDP, UDP_CORK));
+    STEP("send", send(in, "by a ", 5, 0));
+    STEP("send", send(in, "member", 6, 0));
+    STEP("uncork", set(in, IPPROTO_UDP, UDP_CORK, 0));
+    int witness = receiver();
+    STEP("and more", send(in, "and ", 4, MSG_MORE));
+    STEP("last", send(in, "more", 4, 0));
+    hear("received", witness);
+}
+
+static void more_6(void) {
+    int in = receiver6(), out = sender6();
+    struct sockaddr_in6 a = at6(GROUP_6, PORT);
+    STEP("first", sendto(out, "one ", 4, MSG_MORE, SA(a), sizeof a));
+    STEP("last", tell6(out, "two", 3));
+    hear("received", in);
+    STEP("long", sendto(out, big, 65526, MSG_MORE, SA(a), sizeof a));
+    STEP("last", tell6(out, "x", 1));
+    hear_length("received", in);
+    STEP("long", sendto(out, big, 65527, MSG_MORE, SA(a), sizeof a));
+    STEP("too long", tell6(out, "x", 1));
+    STEP("next", tell6(out, "next", 4));
+    hear("received", in);
 }
 
 static void from_file(void) {
@@ -368,6 +582,35 @@ static void pointers(void) {
     hear("received", in);
 }
 
+static void unmapped(void) {
+    int in = receiver(), out = sender();
+    struct sockaddr_in a = at(GROUP, PORT);
+    MUST(connect(out, SA(a), sizeof a));
+    static const int protections[] = {-1, PROT_NONE, PROT_READ};
+    for (int i = 0; i < 3; i++) {
+        char *edge = half_there(protections[i]);
+        STEP("up to the edge", send(out, edge - 10, 10, 0));
+        hear("received", in);
+        STEP("over the edge", send(out, edge - 10, 11, 0));
+        STEP("beyond", write(out, edge, 1));
+        STEP("far", sendto(out, edge - 4096, 8192, 0, SA(a), sizeof a));
+        STEP("no bytes", send(out, edge, 0, 0));
+        struct iovec parts[2] = {{"good ", 5}, {edge - 5, 6}};
+        STEP("second part", writev(out, parts, 2));
+        STEP("collected", send(out, "first ", 6, MSG_MORE));
+        STEP("bad piece", send(out, edge - 1, 2, MSG_MORE));
+        MUST(send(out, "last", 4, 0));
+        for (bool is_last = false; !is_last;) {
+            static char all[9000];
+            await_in(in);
+            long length = MUST(recv(in, all, sizeof all, MSG_DONTWAIT));
+            say("received: %ld %08x", length, sum_of(all, length));
+            is_last = length >= 4 && memcmp(all + length - 4, "last", 4) == 0;
+        }
+    }
+}
+
 MAIN(CASE(sizes), CASE(sizes_6), CASE(errors), CASE(gather), CASE(many), CASE(many_targets),
-     CASE(loop_off), CASE(loop_off_elsewhere), CASE(more), CASE(from_file), CASE(spliced),
-     CASE(sent_before_close), CASE(sent_before_exit), CASE(send_order), CASE(pointers))
+     CASE(loop_off), CASE(copied_first), CASE(loop_off_elsewhere), CASE(more), CASE(more_targets), CASE(more_errors),
+     CASE(more_ways), CASE(corked), CASE(more_6), CASE(from_file), CASE(spliced),
+     CASE(sent_before_close), CASE(sent_before_exit), CASE(send_order), CASE(pointers), CASE(unmapped))

@@ -234,7 +234,74 @@ static void odd_io(void) { // io on other things through the same hooks
     hear("received", in);
 }
 
-MAIN(CASE(reads_lines), CASE(writes_lines), CASE(both_ways), CASE(reuse_after_close),
+// Every datagram that is there, by length and content: how text was cut shows.
+static void hear_all(int in) {
+    static char text[BIG];
+    await_in(in);
+    long length;
+    while ((length = recv(in, text, sizeof text, MSG_DONTWAIT)) != -1)
+        say("datagram: %ld %08x", length, sum_of(text, length));
+}
+static int by_list(int fd, const char *format, ...) {
+    va_list list;
+    va_start(list, format);
+    int result = vdprintf(fd, format, list);
+    va_end(list);
+    return result;
+}
+extern int __dprintf_chk(int, int, const char *, ...);
+extern int __vdprintf_chk(int, int, const char *, va_list);
+static int by_checked_list(int fd, const char *format, ...) {
+    va_list list;
+    va_start(list, format);
+    int result = __vdprintf_chk(fd, 1, format, list);
+    va_end(list);
+    return result;
+}
+static void formats(void) {
+    int in = receiver(), out = sender();
+    struct sockaddr_in a = at(GROUP, PORT);
+    STEP("not connected", dprintf(out, "%d", 1));
+    MUST(connect(out, SA(a), sizeof a));
+    STEP("plain", dprintf(out, "plain"));
+    hear("received", in);
+    // More than there are registers, of both kinds, and what needs an aligned stack.
+    STEP("many", dprintf(out, "%d %s %c %ld %g %x %d %d %d %g %g %g %g %g %g %g %g %g %Lg %d", 1, "two", '3', 4L, 5.5,
+                         6, 7, 8, 9, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5, 8.5, 9.5, 10.25L, 11));
+    hear("received", in);
+    STEP("by position", dprintf(out, "%2$s %1$d %3$g", 1, "two", 3.5));
+    hear("received", in);
+    STEP("a list", by_list(out, "%s %d %g", "list", 2, 3.5));
+    hear("received", in);
+    STEP("checked", __dprintf_chk(out, 1, "%s %d %g %d %d %d", "checked", 2, 3.5, 4, 5, 6));
+    hear("received", in);
+    STEP("a checked list", by_checked_list(out, "%s %d %g", "checked list", 2, 3.5));
+    hear("received", in);
+    STEP("nothing", dprintf(out, "%s", ""));
+    STEP("not a format", dprintf(out, "%"));
+    STEP("not a character", dprintf(out, "cut %lc", 0x12345678));
+    MUST(dprintf(out, "next"));
+    hear("received", in);
+    hear("received", in);
+    memset(big, 'z', sizeof big);
+    static const int sizes[] = {1, 511, 1024, 2048, 2049, 4095, 4096, 4097, 5000, 8192, 20000, 65507};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        STEP("long", dprintf(out, "%.*s", sizes[i], big));
+        hear_all(in);
+    }
+    STEP("in parts", dprintf(out, "%.*s%d%.*s%3000d", 3000, big, 7, 9000, big, 8));
+    hear_all(in);
+    STEP("too long", dprintf(out, "%.*s", 65990, big));
+    STEP("bad descriptor", dprintf(999, "x"));
+    STEP("a member without a peer", dprintf(in, "x"));
+    FILE *file = tmpfile();
+    STEP("a file", dprintf(fileno(file), "%s %g", "file", 1.5));
+    STEP("its bytes", lseek(fileno(file), 0, SEEK_END));
+    MUST(dprintf(out, "still works"));
+    hear("received", in);
+}
+
+MAIN(CASE(formats), CASE(reads_lines), CASE(writes_lines), CASE(both_ways), CASE(reuse_after_close),
      CASE(reuse_after_fclose), CASE(reuse_after_closefrom), CASE(reuse_after_close_range),
      CASE(reuse_by_dup2), CASE(reuse_by_freopen), CASE(reuse_by_raw_call), CASE(raw_calls),
      CASE(other_descriptors), CASE(odd_io))

@@ -200,6 +200,17 @@ static long tell6(int fd, const void *bytes, size_t length) {
     return sendto(fd, bytes, length, 0, SA(a), sizeof a);
 }
 
+// Memory whose second page is gone, or may not be used so.
+static char *half_there(int protection) {
+    char *base = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    memset(base, 'm', 8192);
+    if (protection < 0)
+        munmap(base + 4096, 4096);
+    else
+        mprotect(base + 4096, 4096, protection);
+    return base + 4096;
+}
+
 // ---- waiting for events
 static int in_within(int fd, int timeout_ms) {
     struct pollfd p = {.fd = fd, .events = POLLIN};

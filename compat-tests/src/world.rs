@@ -85,6 +85,7 @@ struct Monitor {
     program: Program,
     binaries: Binaries,
     socket: PathBuf,
+    config: PathBuf,
 }
 
 impl World {
@@ -131,17 +132,30 @@ impl World {
                 socket.display()
             ),
         )?;
-        let ready = world.path("ready.sock");
+        let program = world.start_monitor(&binaries, &config, &socket)?;
+        world.monitor = Some(Monitor {
+            program,
+            binaries,
+            socket,
+            config,
+        });
+        Ok(world)
+    }
+
+    /// Starts `exod` and waits until it is ready.
+    fn start_monitor(&self, binaries: &Binaries, config: &Path, socket: &Path) -> Result<Program> {
+        let folder = tempfile::tempdir_in(self.folder.path())?;
+        let ready = folder.path().join("ready.sock");
         let notified = UnixDatagram::bind(&ready)?;
         notified.set_read_timeout(Some(Duration::from_millis(50)))?;
-        let mut command = world.command(Under::Kernel, &binaries.exod)?;
+        let mut command = self.command(Under::Kernel, &binaries.exod)?;
         command
             .arg("--config")
-            .arg(&config)
+            .arg(config)
             .arg("--socket")
-            .arg(&socket);
+            .arg(socket);
         command.env("NOTIFY_SOCKET", &ready);
-        let mut program = world.start("exod", command)?;
+        let mut program = self.start("exod", command)?;
         Deadline::seconds(20).until("READY=1 from exod", || {
             let mut note = [0; 4096];
             match notified.recv(&mut note) {
@@ -155,12 +169,38 @@ impl World {
             }
             Ok(None)
         })?;
-        world.monitor = Some(Monitor {
-            program,
+        Ok(program)
+    }
+
+    /// Ends the monitor by `signal` and waits for its end; its programs stay.
+    ///
+    /// # Errors
+    ///
+    /// When it had ended before, or does not end.
+    pub fn end_monitor(&mut self, signal: Signal) -> Result<()> {
+        self.check_monitor()?;
+        let monitor = self.monitor.as_mut().context("checked above")?;
+        monitor.program.signal(signal)?;
+        Deadline::seconds(20)
+            .until("the end of exod", || monitor.program.try_wait())
+            .map(drop)
+    }
+
+    /// Starts the monitor again after [`World::end_monitor`], at the same socket.
+    ///
+    /// # Errors
+    ///
+    /// When there was none, or it does not become ready.
+    pub fn restart_monitor(&mut self) -> Result<()> {
+        let Monitor {
             binaries,
             socket,
-        });
-        Ok(world)
+            config,
+            ..
+        } = self.monitor()?;
+        let program = self.start_monitor(binaries, config, socket)?;
+        self.monitor.as_mut().context("asked above")?.program = program;
+        Ok(())
     }
 
     /// A namespace for `under`: with a monitor of the usual groups unless it is the kernel's turn.

@@ -10,6 +10,7 @@ use compat_tests::world::{ADDRESS, LINK, Under, World};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::process::Command;
+use std::time::Duration;
 
 /// `exo` with a runtime folder of its own, so that no other monitor of this user is met.
 fn exo(world: &World, binaries: &Binaries, words: &[&str]) -> Result<Command> {
@@ -59,6 +60,39 @@ fn exo_run_starts_a_private_monitor_and_programs_agree() -> Result<()> {
     // It would go by itself when idle; here nothing may be left behind.
     kill(Pid::from_raw(i32::try_from(pid)?), Signal::SIGTERM)?;
     result
+}
+
+#[test]
+fn asking_for_a_group_keeps_an_idle_monitor() -> Result<()> {
+    if is_native_only() {
+        return Ok(());
+    }
+    const IDLE: Duration = Duration::from_secs(2);
+    let world = World::native()?;
+    let binaries = Binaries::find()?;
+    let mut command = world.command(Under::Kernel, &binaries.exod)?;
+    let socket = world.path("exod.sock");
+    command.arg("--socket").arg(&socket);
+    command.args(["-g", "239.1.2.3:5000", "--idle-exit", "2s"]);
+    let mut monitor = world.start("exod", command)?;
+    monitor.wait_for("ready", Deadline::seconds(20))?;
+    // A program without sockets never attaches; only the question for its group counts.
+    let enough = Deadline::after(2 * IDLE);
+    while !enough.passed() {
+        let mut command = exo(&world, &binaries, &["run", "--require", "--socket"])?;
+        command.arg(&socket);
+        command.args(["-g", "239.1.2.3:5000", "--", "true"]);
+        world.run("exo", command, Deadline::seconds(20))?.ok()?;
+        let ended = monitor.try_wait()?;
+        ensure!(ended.is_none(), "{ended:?}: {}", monitor.stderr()?);
+    }
+    let ended = monitor.wait(Deadline::seconds(20))?.ok()?;
+    ensure!(
+        ended.stderr.contains("nobody is attached"),
+        "{}",
+        ended.stderr
+    );
+    Ok(())
 }
 
 #[test]

@@ -80,6 +80,42 @@ fn a_blocked_send_can_be_interrupted_continued_and_cancelled() -> Result<()> {
 }
 
 #[test]
+fn who_waits_for_an_edge_to_send_gets_it() -> Result<()> {
+    let steps = [
+        "first edge: 1",
+        "filled: 1",
+        "full: -1 EAGAIN",
+        "edge: 1",
+        "send: 1000",
+    ];
+    expect(SMALL, "edge_when_writable", &steps)
+}
+
+#[test]
+fn a_full_log_is_not_writable() -> Result<()> {
+    let steps = [
+        "poll at first: 4",
+        "filled: 1",
+        "poll: 0",
+        "select: 0",
+        "the other way, by poll: 1",
+        "the other way, by select: 1",
+        "poll with room: 4",
+        "select with room: 4",
+    ];
+    expect(SMALL, "not_writable", &steps)
+}
+
+#[test]
+fn one_thread_that_asks_before_each_call_never_blocks_itself() -> Result<()> {
+    let steps = [
+        "poll: sent 8000, heard 8000",
+        "select: sent 8000, heard 8000",
+    ];
+    expect(SMALL, "both_ways", &steps)
+}
+
+#[test]
 fn sending_much_before_reading_any_loses_nothing() -> Result<()> {
     expect(SMALL, "sends_then_reads", &["sent: 500, heard: 500"])
 }

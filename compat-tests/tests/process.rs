@@ -15,6 +15,9 @@ cases! {
     what_a_child_opens_is_its_own => case("child_joins").bind("group");
     a_socket_survives_exec => case("executes");
     a_socket_survives_exec_without_the_shim => case("executes_bare");
+    execl_and_its_kin_pass_all_their_words => case("executes_by_list");
+    a_socket_survives_execl_without_the_shim => case("executes_bare_by_list");
+    a_socket_survives_execle_with_few_words => case("executes_by_short_list");
     a_socket_is_another_programs_input => case("executes_other_program");
     spawned_programs_get_the_socket => case("spawns");
     a_vfork_child_leaves_its_parent_alone => case("vforks");

@@ -10,6 +10,7 @@ fn case(name: &'static str) -> Case {
 cases! {
     a_stream_reads_lines => case("reads_lines");
     a_stream_writes_lines => case("writes_lines");
+    formatted_text_is_a_datagram => case("formats");
     a_stream_beside_plain_calls => case("both_ways");
     numbers_are_free_after_close => case("reuse_after_close");
     numbers_are_free_after_fclose => case("reuse_after_fclose");

@@ -17,14 +17,14 @@ use std::sync::Arc;
 use libexo::ids::{GrantId, GroupId, Seq};
 use libexo::shm::area::Area;
 use libexo::shm::board::{Board, MarkedGroup};
-use libexo::shm::doorbell::{Doorbell, STICKY};
+use libexo::shm::doorbell::{Doorbell, STICKY, Sleepers, Take};
 use libexo::shm::log::{
     Cursor, LogHeader, LogReader, LogWriter, Look, Origin, RecordHead, raise_floor,
 };
 use libexo::shm::submit_ring::{Full, LaneHeader, SubmitDrain, Submitter};
 use libexo::sync::{AtomicU32, AtomicU64, Ordering, fence};
 use libexo::time::Timestamp;
-use loom::sync::{Condvar, Mutex};
+use loom::sync::{Condvar, Mutex, MutexGuard};
 use loom::thread;
 
 /// Explores with at most `preemptions` involuntary changes of the running thread.
@@ -317,15 +317,21 @@ fn record_below_a_floor_raised_without_fence_fails() {
 // ---- doorbell ---------------------------------------------------------------------------------
 
 /// A socket as its readers and the monitor see it: how much was published and taken, the three
-/// words of the doorbell, and the kernel's queue of doorbell bytes.
+/// words of the doorbell, and the kernel's queue: doorbell bytes, and perhaps a relayed datagram
+/// in front of them.
 struct Socket {
     tail: AtomicU64,
     next: AtomicU64,
     token: AtomicU32,
     interest: AtomicU32,
     extra: AtomicU32,
-    queue: Mutex<u32>,
+    queue: Mutex<Queue>,
     filled: Condvar,
+}
+
+struct Queue {
+    bytes: u32,
+    mail_in_front: bool,
 }
 
 /// Which rule a model leaves out.
@@ -348,7 +354,10 @@ impl Socket {
             token: AtomicU32::new(0),
             interest: AtomicU32::new(interest),
             extra: AtomicU32::new(0),
-            queue: Mutex::new(0),
+            queue: Mutex::new(Queue {
+                bytes: 0,
+                mail_in_front: false,
+            }),
             filled: Condvar::new(),
         })
     }
@@ -364,20 +373,50 @@ impl Socket {
     fn publish(&self, tail: u64, each_edge: bool) {
         self.tail.store(tail, Ordering::Release);
         for _ in 0..self.bell().bytes_to_ring(1, each_edge) {
-            *self.queue.lock().expect("not poisoned") += 1;
-            self.filled.notify_all();
+            self.send_byte();
         }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().expect("not poisoned")
+    }
+
+    fn send_byte(&self) {
+        self.queue().bytes += 1;
+        self.filled.notify_all();
     }
 
     fn is_empty(&self) -> bool {
         self.next.load(Ordering::Acquire) >= self.tail.load(Ordering::Acquire)
     }
 
-    fn take_byte(&self) -> bool {
-        let mut queue = self.queue.lock().expect("not poisoned");
-        let some = *queue > 0;
-        *queue -= u32::from(some);
-        some
+    fn take_byte(&self) -> Take {
+        let mut queue = self.queue();
+        if queue.mail_in_front {
+            return Take::Behind;
+        }
+        if queue.bytes == 0 {
+            return Take::Nothing;
+        }
+        queue.bytes -= 1;
+        Take::Byte
+    }
+
+    /// As `GroupSocket::remove_stray`, with the monitor's answer to `Request::Ring`.
+    fn remove_stray(&self, asks_to_ring: bool) {
+        self.settle(Without::Nothing);
+        let has_byte = {
+            let queue = self.queue();
+            queue.bytes > 0 && !queue.mail_in_front
+        };
+        if has_byte
+            && self.bell().remove_stray(|| self.take_byte())
+            && asks_to_ring
+            && !self.is_empty()
+            && self.bell().claim()
+        {
+            self.send_byte();
+        }
     }
 
     /// As `GroupSocket::receive`.
@@ -405,7 +444,7 @@ impl Socket {
 
     fn settle(&self, without: Without) {
         let seems_empty = || without == Without::LookInSettle || self.is_empty();
-        self.bell().settle(seems_empty, || self.take_byte());
+        let _ = self.bell().settle(seems_empty, || self.take_byte());
     }
 
     /// As the shim's blocking `recv`: sleeps in the kernel until there is a byte.
@@ -418,8 +457,8 @@ impl Socket {
                 self.bell().begin_sleep();
             }
             if without == Without::SecondLook || self.is_empty() {
-                let mut queue = self.queue.lock().expect("not poisoned");
-                while *queue == 0 {
+                let mut queue = self.queue();
+                while queue.bytes == 0 {
                     queue = self.filled.wait(queue).expect("not poisoned");
                 }
             }
@@ -434,7 +473,7 @@ impl Socket {
     /// What somebody who waits in the kernel must see once all is quiet: with something to
     /// receive the socket is readable; without, it is not, at the latest after the next attempt.
     fn assert_readiness_is_true(&self) {
-        let bytes = || *self.queue.lock().expect("not poisoned");
+        let bytes = || self.queue().bytes;
         if self.is_empty() {
             assert_eq!(self.receive(Without::Nothing), None);
             assert_eq!(bytes(), 0, "readable for ever");
@@ -549,13 +588,213 @@ fn socket_that_becomes_looked_at_is_rung_for_what_it_holds() {
                 thread::yield_now();
             }
             if !monitor.is_empty() && monitor.bell().claim() {
-                *monitor.queue.lock().expect("not poisoned") += 1;
+                monitor.send_byte();
             }
         });
         socket.bell().make_sticky();
         asked.store(1, Ordering::Release);
         engine.join().expect("no panic");
         socket.assert_readiness_is_true();
+    });
+}
+
+#[test]
+fn byte_of_a_ringer_that_was_stopped_does_not_stay() {
+    bounded(2, || {
+        let socket = Socket::new(STICKY);
+        let monitor = Arc::clone(&socket);
+        let gone_on = Arc::new(AtomicU32::new(0));
+        let may_go_on = Arc::clone(&gone_on);
+        let publishing = thread::spawn(move || {
+            monitor.tail.store(1, Ordering::Release);
+            let bytes = monitor.bell().bytes_to_ring(1, false);
+            while may_go_on.load(Ordering::Acquire) == 0 {
+                thread::yield_now();
+            }
+            (0..bytes).for_each(|_| monitor.send_byte());
+        });
+        // Gives the byte up if the token was claimed, which only then is not sent yet.
+        socket.receive(Without::Nothing);
+        gone_on.store(1, Ordering::Release);
+        socket.receive(Without::Nothing);
+        publishing.join().expect("no panic");
+        socket.remove_stray(true);
+        socket.assert_readiness_is_true();
+    });
+}
+
+/// A receiver was killed between taking the token back and taking the byte out. Two others
+/// receive, one of which looks for strays, while more comes.
+fn stray_from_the_killed(asks_to_ring: bool) {
+    let socket = Socket::new(STICKY);
+    socket.send_byte();
+    let (monitor, other) = (Arc::clone(&socket), Arc::clone(&socket));
+    let publishing = thread::spawn(move || monitor.publish(1, false));
+    let receiving = thread::spawn(move || other.receive(Without::Nothing));
+    socket.remove_stray(asks_to_ring);
+    publishing.join().expect("no panic");
+    receiving.join().expect("no panic");
+    if socket.is_empty() {
+        socket.remove_stray(asks_to_ring); // as some later receive that finds nothing
+    }
+    socket.assert_readiness_is_true();
+}
+
+#[test]
+fn byte_left_by_a_killed_receiver_does_not_stay() {
+    bounded(3, || stray_from_the_killed(true));
+}
+
+#[test]
+fn removing_a_stray_byte_without_asking_to_ring_fails() {
+    must_fail(3, "the look after remove_stray", || {
+        stray_from_the_killed(false);
+    });
+}
+
+#[test]
+fn bytes_behind_a_relayed_datagram_keep_their_token() {
+    bounded(3, || {
+        let socket = Socket::new(STICKY);
+        socket.queue().mail_in_front = true;
+        let monitor = Arc::clone(&socket);
+        let publishing = thread::spawn(move || {
+            monitor.publish(1, true);
+            monitor.publish(2, true);
+        });
+        socket.receive(Without::Nothing);
+        socket.receive(Without::Nothing);
+        socket.queue().mail_in_front = false; // received
+        publishing.join().expect("no panic");
+        socket.assert_readiness_is_true();
+    });
+}
+
+// ---- sleeping receivers -----------------------------------------------------------------------
+
+/// A socket's threads that sleep in a blocking receive. The lock is the kernel's of the futex.
+struct Bedroom {
+    tail: AtomicU64,
+    next: AtomicU64,
+    count: AtomicU32,
+    wakes: AtomicU32,
+    /// Wake-ups that the kernel has given out and nobody has used yet.
+    given: Mutex<u32>,
+    woken: Condvar,
+}
+
+impl Bedroom {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            tail: AtomicU64::new(0),
+            next: AtomicU64::new(0),
+            count: AtomicU32::new(0),
+            wakes: AtomicU32::new(0),
+            given: Mutex::new(0),
+            woken: Condvar::new(),
+        })
+    }
+
+    fn sleepers(&self) -> Sleepers<'_> {
+        Sleepers {
+            count: &self.count,
+            wakes: &self.wakes,
+        }
+    }
+
+    /// As the monitor: publishes up to `tail`, and wakes for as many messages.
+    fn publish(&self, tail: u64, messages: u32) {
+        self.tail.store(tail, Ordering::Release);
+        let count = self.sleepers().count_to_wake(messages);
+        if count > 0 {
+            *self.given.lock().expect("not poisoned") += count;
+            self.woken.notify_all();
+        }
+    }
+
+    fn take(&self) -> Option<u64> {
+        loop {
+            let next = self.next.load(Ordering::Acquire);
+            if next >= self.tail.load(Ordering::Acquire) {
+                return None;
+            }
+            if self
+                .next
+                .compare_exchange(next, next + 1, Ordering::SeqCst, Ordering::Relaxed)
+                .is_ok()
+            {
+                return Some(next);
+            }
+        }
+    }
+
+    fn take_waiting(&self, looks_again: bool) -> u64 {
+        loop {
+            if let Some(taken) = self.take() {
+                return taken;
+            }
+            let seen = self.sleepers().announce();
+            let is_empty =
+                || self.next.load(Ordering::Acquire) >= self.tail.load(Ordering::Acquire);
+            if !looks_again || is_empty() {
+                // futex(2): compares and falls asleep as one step.
+                let mut given = self.given.lock().expect("not poisoned");
+                while self.wakes.load(Ordering::SeqCst) == seen && *given == 0 {
+                    given = self.woken.wait(given).expect("not poisoned");
+                }
+                *given = given.saturating_sub(1);
+            }
+            self.sleepers().retract();
+        }
+    }
+}
+
+fn sleepers_take(readers: usize, batches: &'static [u32], looks_again: bool) {
+    let room = Bedroom::new();
+    let monitor = Arc::clone(&room);
+    let publishing = thread::spawn(move || {
+        let mut tail = 0;
+        for messages in batches {
+            tail += u64::from(*messages);
+            monitor.publish(tail, *messages);
+        }
+    });
+    let others: Vec<_> = (1..readers)
+        .map(|_| {
+            let other = Arc::clone(&room);
+            thread::spawn(move || other.take_waiting(looks_again))
+        })
+        .collect();
+    let mut taken = vec![room.take_waiting(looks_again)];
+    publishing.join().expect("no panic");
+    taken.extend(
+        others
+            .into_iter()
+            .map(|other| other.join().expect("no panic")),
+    );
+    taken.sort_unstable();
+    assert_eq!(taken, (0..readers as u64).collect::<Vec<_>>());
+}
+
+#[test]
+fn sleeping_receiver_is_woken_for_a_message() {
+    bounded(3, || sleepers_take(1, &[1], true));
+}
+
+#[test]
+fn sleeping_receivers_are_woken_for_a_batch() {
+    bounded(2, || sleepers_take(2, &[2], true));
+}
+
+#[test]
+fn sleeping_receivers_are_woken_one_by_one() {
+    bounded(2, || sleepers_take(2, &[1, 1], true));
+}
+
+#[test]
+fn receiver_that_does_not_look_again_before_it_sleeps_fails() {
+    must_fail(3, "the look after announce", || {
+        sleepers_take(1, &[1], false)
     });
 }
 

@@ -13,3 +13,4 @@ pub mod control_plane;
 pub mod engine_thread;
 mod mapped;
 pub mod observe;
+pub mod undertaker;

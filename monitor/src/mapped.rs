@@ -8,9 +8,10 @@ use std::sync::Arc;
 use libexo::shm::area::Area;
 use libexo::shm::board::{BOARD_BYTES, Board};
 use libexo::shm::log::LogHeader;
-use libexo::shm::region::{Descriptor, Mapping, Region, Writers};
+use libexo::shm::region::{Descriptor, Mapping, Region, Writers, sealed_len};
 use libexo::shm::socket_page::{PAGE_BYTES, SocketPage};
 use libexo::shm::submit_ring::LaneHeader;
+use rustix::fd::AsFd;
 use rustix::io::Errno;
 
 /// A `T` at the beginning of a mapping, which stays mapped while this exists.
@@ -67,13 +68,6 @@ pub(crate) struct Made<T> {
     pub(crate) area: Area,
 }
 
-fn region_len(header_bytes: usize, capacity: u64) -> Result<usize, Errno> {
-    usize::try_from(capacity)
-        .ok()
-        .and_then(|capacity| capacity.checked_add(header_bytes))
-        .ok_or(Errno::NOMEM)
-}
-
 /// Makes the board.
 pub(crate) fn board() -> Result<(Descriptor, Mapped<Board>), Errno> {
     let region = Region::create("exo-board", BOARD_BYTES, Writers::MakerOnly)?;
@@ -84,32 +78,44 @@ pub(crate) fn board() -> Result<(Descriptor, Mapped<Board>), Errno> {
 
 /// Makes a lane.
 pub(crate) fn lane(capacity: u64) -> Result<Made<LaneHeader>, Errno> {
-    let header_bytes = libexo::shm::submit_ring::HEADER_BYTES;
-    let region = Region::create(
+    use libexo::shm::submit_ring::HEADER_BYTES;
+    let initialise = |header: &LaneHeader| header.initialise(capacity);
+    circular(
         "exo-lane",
-        region_len(header_bytes, capacity)?,
+        HEADER_BYTES,
+        capacity,
         Writers::Holders,
-    )?;
-    let header = Mapped::<LaneHeader>::new(region.mapping);
-    header.initialise(capacity);
-    let area = header.area(header_bytes, capacity);
-    Ok(Made {
-        fd: region.fd,
-        header,
-        area,
-    })
+        initialise,
+    )
 }
 
 /// Makes a group's log.
 pub(crate) fn log(capacity: u64) -> Result<Made<LogHeader>, Errno> {
-    let header_bytes = libexo::shm::log::HEADER_BYTES;
-    let region = Region::create(
+    use libexo::shm::log::HEADER_BYTES;
+    let initialise = |header: &LogHeader| header.initialise(capacity);
+    circular(
         "exo-log",
-        region_len(header_bytes, capacity)?,
+        HEADER_BYTES,
+        capacity,
         Writers::MakerOnly,
-    )?;
-    let header = Mapped::<LogHeader>::new(region.mapping);
-    header.initialise(capacity);
+        initialise,
+    )
+}
+
+fn circular<T>(
+    name: &str,
+    header_bytes: usize,
+    capacity: u64,
+    writers: Writers,
+    initialise: impl FnOnce(&T),
+) -> Result<Made<T>, Errno> {
+    let len = usize::try_from(capacity)
+        .ok()
+        .and_then(|capacity| capacity.checked_add(header_bytes))
+        .ok_or(Errno::NOMEM)?;
+    let region = Region::create(name, len, writers)?;
+    let header = Mapped::<T>::new(region.mapping);
+    initialise(&header);
     let area = header.area(header_bytes, capacity);
     Ok(Made {
         fd: region.fd,
@@ -124,4 +130,13 @@ pub(crate) fn socket_page(socket: u32) -> Result<(Descriptor, Mapped<SocketPage>
     let page = Mapped::<SocketPage>::new(region.mapping);
     page.initialise(socket);
     Ok((region.fd, page))
+}
+
+/// Maps a socket page that another process made, for who wakes its sleepers.
+pub(crate) fn page_of(fd: &Descriptor) -> Result<Mapped<SocketPage>, Errno> {
+    let len = sealed_len(fd.as_fd())?;
+    if len != PAGE_BYTES {
+        return Err(Errno::INVAL);
+    }
+    Mapping::new(fd.as_fd(), len, true).map(Mapped::new)
 }

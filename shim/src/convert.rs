@@ -23,7 +23,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use crate::descriptor::{self, Object};
 use crate::names::{option, set_option};
-use crate::{env, session};
+use crate::{env, foreign, session};
 
 /// Lowest number of the descriptors that the shim keeps for itself.
 const HIDDEN_LOWEST: c_int = 600;
@@ -65,7 +65,7 @@ pub(crate) fn marked(address: SocketAddr) -> Option<(&'static Session, MarkedGro
 }
 
 /// Answers a call that concerns a group while the monitor is away: programs that must have Exo get
-/// an error, the others the kernel.
+/// an error, the others the kernel. Also for what Exo cannot follow.
 pub(crate) fn away_errno() -> Option<c_int> {
     env::is_required().then_some(libc::ENETDOWN)
 }
@@ -81,6 +81,8 @@ pub(crate) fn object_of(fd: c_int) -> Option<&'static Object> {
         drop(unsafe { Box::from_raw(object) });
         return None;
     }
+    // Copies made before are the same socket.
+    has_other_names(fd);
     descriptor::get(fd)
 }
 
@@ -187,7 +189,8 @@ fn take_over(
 ) -> Result<(), c_int> {
     let object = object_of(fd).ok_or(libc::ENETDOWN)?;
     let a = borrow(fd);
-    let b = pair::make(a, bound, address.port()).map_err(Errno::raw_os_error)?;
+    let guard = |peer| bound == Bound::Not && address.is_ipv6() && foreign::guard(fd, peer);
+    let b = pair::make(a, bound, address.port(), guard).map_err(Errno::raw_os_error)?;
     let group = GroupSocket::open(session, a, &b, Some(holder), relay, address)
         .map_err(errno_of)
         .inspect_err(|_| {
@@ -207,7 +210,7 @@ fn take_over(
         state.doorbell().make_sticky();
         state.set(page::EACH_EDGE, shared || history & descriptor::EDGE != 0);
     }
-    state.set(page::WILDCARD, bound == Bound::Wildcard);
+    state.set(page::RELAYED, relay);
     object.set_group(group);
     crate::hooks::options::refresh_wishes(fd, object);
     Ok(())
@@ -246,7 +249,11 @@ pub(crate) fn join(
         convert_wildcard(fd, session)?;
     }
     let socket = object.group().ok_or(libc::ENETDOWN)?;
+    if socket.is_orphaned() {
+        return Err(libc::ENETDOWN); // its monitor is gone; a new socket gets the new one
+    }
     socket.join(session, group, interface).map_err(errno_of)?;
+    crate::hooks::process::joined(fd, object);
     Ok(())
 }
 
@@ -323,16 +330,19 @@ pub(crate) fn join_pending(fd: c_int) -> Result<(), c_int> {
         let group = SocketAddr::new(group.ip(), bound.port());
         // Bound to one group's address it receives that group only.
         let is_meant = bound.ip().is_unspecified() || bound.ip() == group.ip();
-        if receives_groups
-            && is_meant
-            && let Some((session, _)) = marked(group)
-        {
-            join(
-                fd,
-                session,
-                group,
-                pending.interface.load(Ordering::Relaxed),
-            )?;
+        if receives_groups && is_meant {
+            if let Some((session, _)) = marked(group) {
+                join(
+                    fd,
+                    session,
+                    group,
+                    pending.interface.load(Ordering::Relaxed),
+                )?;
+            } else if session::get().is_none()
+                && let Some(errno) = away_errno()
+            {
+                return Err(errno);
+            }
         }
         pending.group.set(None);
     }

@@ -3,6 +3,9 @@
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 
+/// Where the system's monitor listens.
+const SYSTEM_SOCKET: &CStr = c"/run/exo/exod.sock";
+
 static SOCKET: AtomicPtr<libc::c_char> = AtomicPtr::new(core::ptr::null_mut());
 /// 0 not read, 1 read, 2 read and `EXO_REQUIRE` set.
 static STATE: AtomicU8 = AtomicU8::new(0);
@@ -35,12 +38,16 @@ fn read() {
     // SAFETY: constant names; getauxval and secure_getenv only read. A privileged program's
     // environment is not trusted, and its preload would not have been honoured.
     unsafe {
-        let path = secure_getenv(c"EXO_SOCKET".as_ptr());
+        let require = secure_getenv(c"EXO_REQUIRE".as_ptr());
+        let required = !require.is_null() && *require == b'1'.cast_signed();
+        let mut path = secure_getenv(c"EXO_SOCKET".as_ptr()).cast_const();
+        if required && (path.is_null() || *path == 0) {
+            // Who must have Exo does not do without because a variable was lost on the way.
+            path = SYSTEM_SOCKET.as_ptr();
+        }
         if !path.is_null() && *path != 0 {
             SOCKET.store(libc::strdup(path), Ordering::Release);
         }
-        let require = secure_getenv(c"EXO_REQUIRE".as_ptr());
-        let required = !require.is_null() && *require == b'1'.cast_signed();
         STATE.store(if required { 2 } else { 1 }, Ordering::Release);
     }
 }

@@ -27,8 +27,10 @@ mod convert;
 mod descriptor;
 mod env;
 mod errno;
+mod foreign;
 mod hooks;
 mod names;
+mod probe;
 mod real;
 mod session;
 

@@ -1,49 +1,55 @@
-//! Addresses of the functions that the hooks stand in front of, looked up once.
+//! Addresses of the functions that the hooks stand in front of, looked up at the first call.
 
 use core::ffi::{CStr, c_void};
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 /// The next definition of `name` after this library's.
 #[cold]
-pub(crate) fn look_up(slot: &AtomicPtr<c_void>, name: &CStr) -> *mut c_void {
+fn look_up(name: &CStr) -> *mut c_void {
     let errno = crate::errno::get();
     // SAFETY: a constant name.
     let found = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
     crate::errno::set(errno);
-    // A function that this libc lacks cannot have been called by a program that runs on it; the
-    // null pointer is never called, see `real!`.
-    slot.store(found, Ordering::Release);
     found
 }
 
-/// Declares `real::name`, which calls libc's function.
+/// Declares `real::name`, which calls libc's function. What stands before the arrow is how these
+/// functions say that they failed.
+///
+/// The slot holds a function at all times, so a call is a load and a jump: at first one that looks
+/// libc's up and puts it there.
 macro_rules! real {
-    ($($name:ident($($arg:ident: $type:ty),*) -> $result:ty;)*) => {$(
+    ($failed:expr => $($name:ident($($arg:ident: $type:ty),*) -> $result:ty;)*) => {$(
         #[inline]
         pub(crate) unsafe fn $name($($arg: $type),*) -> $result {
-            static SLOT: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
-            const NAME: &CStr = {
-                match CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes()) {
-                    Ok(name) => name,
-                    Err(_) => panic!("a function name"),
-                }
-            };
-            let mut address = SLOT.load(Ordering::Relaxed);
-            if address.is_null() {
-                address = look_up(&SLOT, NAME);
-                if address.is_null() {
+            type Function = unsafe extern "C" fn($($type),*) -> $result;
+            static SLOT: AtomicPtr<c_void> =
+                AtomicPtr::new(on_first_call as *mut c_void);
+
+            #[cold]
+            #[allow(clippy::unused_unit, reason = "some functions have no way to fail")]
+            unsafe extern "C" fn on_first_call($($arg: $type),*) -> $result {
+                const NAME: &CStr = {
+                    match CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes()) {
+                        Ok(name) => name,
+                        Err(_) => panic!("a function name"),
+                    }
+                };
+                let found = look_up(NAME);
+                if found.is_null() {
+                    // A libc that lacks it: the program that calls it was made for another.
                     crate::errno::set(libc::ENOSYS);
-                    return -1;
+                    return $failed;
                 }
+                SLOT.store(found, Ordering::Relaxed);
+                // SAFETY: libc's function of this name, which has this signature; the caller keeps
+                // its contract.
+                unsafe { core::mem::transmute::<*mut c_void, Function>(found)($($arg),*) }
             }
-            // SAFETY: the address is libc's function of this name, which has this signature.
-            let function = unsafe {
-                core::mem::transmute::<*mut c_void, unsafe extern "C" fn($($type),*) -> $result>(
-                    address,
-                )
-            };
-            // SAFETY: the caller keeps the contract of the function.
-            unsafe { function($($arg),*) }
+
+            let function = SLOT.load(Ordering::Relaxed);
+            // SAFETY: as in `on_first_call`, or that itself.
+            unsafe { core::mem::transmute::<*mut c_void, Function>(function)($($arg),*) }
         }
     )*};
 }
@@ -53,7 +59,7 @@ use libc::{
     pollfd, sigset_t, size_t, sockaddr, socklen_t, ssize_t, timespec, timeval,
 };
 
-real! {
+real! { -1 =>
     socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int;
     socketpair(domain: c_int, kind: c_int, protocol: c_int, pair: *mut c_int) -> c_int;
     accept(fd: c_int, name: *mut sockaddr, len: *mut socklen_t) -> c_int;
@@ -77,6 +83,8 @@ real! {
     sendto(fd: c_int, buf: *const c_void, len: size_t, flags: c_int, name: *const sockaddr, name_len: socklen_t) -> ssize_t;
     sendmsg(fd: c_int, msg: *const msghdr, flags: c_int) -> ssize_t;
     sendmmsg(fd: c_int, msgs: *mut mmsghdr, count: c_uint, flags: c_int) -> c_int;
+    vdprintf(fd: c_int, format: *const libc::c_char, arguments: *mut c_void) -> c_int;
+    __vdprintf_chk(fd: c_int, flag: c_int, format: *const libc::c_char, arguments: *mut c_void) -> c_int;
     sendfile(out: c_int, input: c_int, offset: *mut off_t, count: size_t) -> ssize_t;
     splice(input: c_int, off_in: *mut i64, output: c_int, off_out: *mut i64, len: size_t, flags: c_uint) -> ssize_t;
     poll(fds: *mut pollfd, count: nfds_t, timeout: c_int) -> c_int;
@@ -100,38 +108,11 @@ real! {
     syscall(number: c_long, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize) -> c_long;
 }
 
-/// Declares `real::name` for a function that returns a pointer.
-macro_rules! real_pointer {
-    ($($name:ident($($arg:ident: $type:ty),*) -> $result:ty;)*) => {$(
-        pub(crate) unsafe fn $name($($arg: $type),*) -> $result {
-            static SLOT: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
-            const NAME: &CStr = {
-                match CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes()) {
-                    Ok(name) => name,
-                    Err(_) => panic!("a function name"),
-                }
-            };
-            let mut address = SLOT.load(Ordering::Relaxed);
-            if address.is_null() {
-                address = look_up(&SLOT, NAME);
-                if address.is_null() {
-                    crate::errno::set(libc::ENOSYS);
-                    return core::ptr::null_mut();
-                }
-            }
-            // SAFETY: the address is libc's function of this name, which has this signature.
-            let function = unsafe {
-                core::mem::transmute::<*mut c_void, unsafe extern "C" fn($($type),*) -> $result>(
-                    address,
-                )
-            };
-            // SAFETY: the caller keeps the contract of the function.
-            unsafe { function($($arg),*) }
-        }
-    )*};
-}
-
-real_pointer! {
+real! { core::ptr::null_mut() =>
     fdopen(fd: c_int, mode: *const libc::c_char) -> *mut libc::FILE;
     freopen(path: *const libc::c_char, mode: *const libc::c_char, file: *mut libc::FILE) -> *mut libc::FILE;
+}
+
+real! { () =>
+    __res_iclose(state: *mut c_void, free_address: bool) -> ();
 }

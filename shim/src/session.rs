@@ -3,9 +3,9 @@
 
 use core::ffi::c_void;
 use core::ptr;
-use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
 
-use libexo::client::session::Session;
+use libexo::client::session::{HeldSignals, Session};
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 use crate::env;
@@ -13,7 +13,8 @@ use crate::env;
 static SESSION: AtomicPtr<Session> = AtomicPtr::new(ptr::null_mut());
 /// Number of the control channel's descriptor, -1 for none.
 static CHANNEL: AtomicI32 = AtomicI32::new(-1);
-static ATTACHING: AtomicU32 = AtomicU32::new(0);
+/// Mark of the thread that attaches; 0 for none.
+static ATTACHING: AtomicU64 = AtomicU64::new(0);
 /// A word that the kernel sets to zero in a forked child, and only there; else the process number.
 static PID: AtomicPtr<AtomicI32> = AtomicPtr::new(ptr::null_mut());
 
@@ -101,11 +102,22 @@ fn attach_at(path: &[u8]) -> Option<&'static Session> {
     {
         return Some(session); // another thread was faster
     }
-    if ATTACHING
-        .compare_exchange(0, 1, Ordering::AcqRel, Ordering::Acquire)
-        .is_err()
+    // With signals held back it is another thread that is at it, whose result is ours; or this one,
+    // whose allocator makes sockets.
+    let _held = HeldSignals::hold();
+    let me = thread_mark();
+    while let Err(other) = ATTACHING.compare_exchange(0, me, Ordering::AcqRel, Ordering::Acquire) {
+        if other == me {
+            return None;
+        }
+        rustix::thread::sched_yield();
+    }
+    if let Some(session) = last()
+        && !has_forked()
+        && !session.has_ended()
     {
-        return None; // another thread, or the code that a signal interrupted, is at it
+        ATTACHING.store(0, Ordering::Release);
+        return Some(session);
     }
     let old = CHANNEL.swap(-1, Ordering::AcqRel);
     if old >= 0 {

@@ -17,7 +17,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use rustix::fd::AsFd;
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::pair::{self, Bound};
 use super::session::{CallError, Session};
@@ -47,6 +47,9 @@ pub enum GroupError {
     /// The kernel refused a socket for the doorbell.
     #[error("cannot make a doorbell: {0}")]
     Doorbell(Errno),
+    /// The sleep ended without a datagram.
+    #[error("interrupted while waiting for a datagram: {0}")]
+    Sleep(Errno),
     /// A datagram longer than any UDP datagram.
     #[error("a datagram of {len} bytes is longer than {DATAGRAM_MAX}")]
     TooLong {
@@ -92,7 +95,8 @@ impl<'a> Group<'a> {
         let bell = rustix::net::socket_with(family, SocketType::DGRAM, flags, None)
             .map(Descriptor::from_owned)
             .map_err(GroupError::Doorbell)?;
-        let other = pair::make(bell.as_fd(), Bound::Not, 0).map_err(GroupError::Doorbell)?;
+        let other =
+            pair::make(bell.as_fd(), Bound::Not, 0, |_| false).map_err(GroupError::Doorbell)?;
         let own = pair::name_of(bell.as_fd()).map_err(GroupError::Doorbell)?;
         let source = SocketAddr::new(any, own.port());
         let socket = GroupSocket::open(session, bell.as_fd(), &other, None, false, address)?;
@@ -127,7 +131,7 @@ impl<'a> Group<'a> {
     ///
     /// # Errors
     ///
-    /// [`GroupError::Expelled`].
+    /// [`GroupError::Expelled`]; [`GroupError::Call`] when the monitor is gone.
     pub fn try_receive(&self, bytes: &mut [u8]) -> Result<Option<Received>, GroupError> {
         let received = self
             .socket
@@ -147,6 +151,11 @@ impl<'a> Group<'a> {
         if received.is_none() && is_expelled(self.socket.page()) {
             return Err(GroupError::Expelled);
         }
+        // Looked again: the last of the order was written before the monitor's end was.
+        if received.is_none() && self.socket.is_orphaned() && !self.socket.is_readable(self.session)
+        {
+            return Err(CallError::Away(Errno::NETDOWN).into());
+        }
         Ok(received)
     }
 
@@ -154,28 +163,32 @@ impl<'a> Group<'a> {
     ///
     /// # Errors
     ///
-    /// [`GroupError::Expelled`], or [`GroupError::Doorbell`] if a signal interrupts the sleep
+    /// As [`try_receive`](Self::try_receive), or [`GroupError::Sleep`] if a signal interrupts the sleep
     /// (`EINTR`).
     pub fn receive(&self, bytes: &mut [u8]) -> Result<Received, GroupError> {
         loop {
             if let Some(received) = self.try_receive(bytes)? {
                 return Ok(received);
             }
-            let doorbell = self.socket.page().doorbell();
-            doorbell.begin_sleep();
-            let slept = if self.socket.is_readable(self.session) {
+            let sleepers = self.socket.page().sleepers();
+            let seen = sleepers.announce();
+            let slept = if self.has_news() {
                 Ok(())
             } else {
-                let mut byte = [0];
-                rustix::net::recv(&self.bell, &mut byte, RecvFlags::PEEK).map(drop)
+                sleepers.sleep(seen, None)
             };
-            doorbell.end_sleep();
+            sleepers.retract();
             match slept {
-                // The monitor's end is gone; the next look tells more.
-                Ok(()) | Err(Errno::CONNREFUSED) => {}
-                Err(errno) => return Err(GroupError::Doorbell(errno)),
+                Ok(()) | Err(Errno::AGAIN) => {}
+                Err(errno) => return Err(GroupError::Sleep(errno)),
             }
         }
+    }
+
+    fn has_news(&self) -> bool {
+        self.socket.is_readable(self.session)
+            || is_expelled(self.socket.page())
+            || self.socket.is_orphaned()
     }
 }
 

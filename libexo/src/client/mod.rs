@@ -8,6 +8,7 @@
 
 pub mod group;
 pub mod pair;
+mod peek;
 pub mod session;
 pub mod socket;
 pub mod turn;

@@ -43,12 +43,18 @@ fn private_v4(seed: u64) -> Ipv4Addr {
 /// Makes `a` one end of a new pair and returns the other.
 ///
 /// `port` is what the program bound, kept if it is free on the private address, so that who asks
-/// the kernel sees it.
+/// the kernel sees it. `guard` gets the other end's address and may keep out what comes from
+/// elsewhere in its own way; then, and only then, `a` is not connected.
 ///
 /// # Errors
 ///
 /// `EADDRNOTAVAIL` or `ENETUNREACH` when the loopback device is down, or what the kernel says.
-pub fn make(a: BorrowedFd<'_>, bound: Bound, port: u16) -> Result<Descriptor, Errno> {
+pub fn make(
+    a: BorrowedFd<'_>,
+    bound: Bound,
+    port: u16,
+    guard: impl FnOnce(SocketAddr) -> bool,
+) -> Result<Descriptor, Errno> {
     let domain = domain_of(a)?;
     let b = rustix::net::socket_with(
         domain,
@@ -70,7 +76,9 @@ pub fn make(a: BorrowedFd<'_>, bound: Bound, port: u16) -> Result<Descriptor, Er
         rustix::net::bind(a, &SocketAddr::new(ip, port))
             .or_else(|_| rustix::net::bind(a, &SocketAddr::new(ip, 0)))?;
     }
-    rustix::net::connect(a, &b_name)?;
+    if !guard(b_name) {
+        rustix::net::connect(a, &b_name)?;
+    }
     let connected = name_of(a).and_then(|a_name| rustix::net::connect(&b, &a_name));
     if let Err(errno) = connected {
         // Only the connection can be taken back; the caller decides what that means.
@@ -87,6 +95,17 @@ pub fn make(a: BorrowedFd<'_>, bound: Bound, port: u16) -> Result<Descriptor, Er
 /// What `getsockname` says; `EAFNOSUPPORT` for another family.
 pub fn name_of(fd: BorrowedFd<'_>) -> Result<SocketAddr, Errno> {
     inet(rustix::net::getsockname(fd)?)
+}
+
+/// The kernel's name of what a socket is connected to.
+///
+/// # Errors
+///
+/// What `getpeername` says; `EAFNOSUPPORT` for another family.
+pub fn peer_of(fd: BorrowedFd<'_>) -> Result<SocketAddr, Errno> {
+    rustix::net::getpeername(fd)?
+        .ok_or(Errno::NOTCONN)
+        .and_then(inet)
 }
 
 fn inet(address: SocketAddrAny) -> Result<SocketAddr, Errno> {

@@ -118,10 +118,11 @@ impl Session {
         self.channel.descriptor().raw()
     }
 
-    /// Whether the monitor has ended this session.
+    /// Whether the monitor has ended this session, or is itself gone.
+    #[inline]
     #[must_use]
     pub fn has_ended(&self) -> bool {
-        self.lane.header().ended.load(Ordering::Relaxed) != 0
+        self.board.is_over() || self.lane.header().ended.load(Ordering::Relaxed) != 0
     }
 
     /// One request and its answer. Signals are held back meanwhile: a handler must not find the

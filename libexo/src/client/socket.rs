@@ -5,20 +5,28 @@ use core::ptr;
 use core::sync::atomic::AtomicPtr;
 
 use rustix::fd::{AsFd, BorrowedFd};
-use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
 use super::pair::TOKEN_BYTE;
 use super::session::{CallError, Session, bad_answer, map_shared};
 use crate::control::message::{Reply, Request};
-use crate::ids::{GroupId, SocketId};
+use crate::ids::{GroupId, Seq, SocketId};
 use crate::shm::area::Area;
+use crate::shm::board::Board;
+use crate::shm::doorbell::{STICKY, Take};
 use crate::shm::log::{HEADER_BYTES, LogHeader, LogReader, Look, Record};
 use crate::shm::region::Descriptor;
 use crate::shm::socket_page::{
-    FILTERED, MEMBERSHIPS_MAX, Membership, SocketPage, membership_state,
+    FILTERED, MEMBERSHIPS_MAX, Membership, RELAYED, SocketPage, membership_state,
 };
 use crate::sync::Ordering;
+
+/// Empty receives that look into the kernel queue after a byte was given up there.
+const LOOKS_FOR_A_LATE_BYTE: u32 = 64;
+/// With a socket that is looked at from outside, every so many empty receives one looks anyway.
+const EMPTY_RECEIVES_PER_LOOK: u32 = 64;
+/// Wake-ups for nothing that other threads of the socket may cause in the normal course.
+const WAKES_BEFORE_A_LOOK: u32 = 3;
 
 type Reader = LogReader<&'static LogHeader>;
 
@@ -28,6 +36,8 @@ pub struct GroupSocket {
     id: SocketId,
     page: &'static SocketPage,
     page_bytes: usize,
+    /// The board of the monitor that serves it.
+    board: &'static Board,
     /// The log reader of each slot; null until this process has mapped it.
     readers: [AtomicPtr<Reader>; MEMBERSHIPS_MAX],
     /// Group of each reader, to notice a slot that was used again.
@@ -73,7 +83,7 @@ impl GroupSocket {
             Some(holder) => session.call(request, &[b.as_fd(), holder.as_fd()]),
             None => session.call(request, &[b.as_fd()]),
         }?;
-        let socket = Self::from_answer(answer)?;
+        let socket = Self::from_answer(session, answer)?;
         socket.page.bound.set(Some(bound));
         Ok(socket)
     }
@@ -84,10 +94,11 @@ impl GroupSocket {
     ///
     /// [`CallError::Refused`] with `ENOENT` when the monitor does not serve it.
     pub fn adopt(session: &Session, cookie: u64) -> Result<Self, CallError> {
-        Self::from_answer(session.call(Request::Adopt { cookie }, &[])?)
+        Self::from_answer(session, session.call(Request::Adopt { cookie }, &[])?)
     }
 
     fn from_answer(
+        session: &Session,
         answer: (Reply, crate::control::channel::Descriptors),
     ) -> Result<Self, CallError> {
         let (Reply::Socket { socket }, [Some(page), ..]) = answer else {
@@ -102,6 +113,7 @@ impl GroupSocket {
             id: socket,
             page,
             page_bytes,
+            board: session.board(),
             readers: [const { AtomicPtr::new(ptr::null_mut()) }; MEMBERSHIPS_MAX],
             reader_groups: [const { crate::sync::AtomicU32::new(0) }; MEMBERSHIPS_MAX],
         })
@@ -137,6 +149,14 @@ impl GroupSocket {
     #[must_use]
     pub const fn page(&self) -> &'static SocketPage {
         self.page
+    }
+
+    /// Whether the monitor that served the socket is gone: what it had ordered can still be
+    /// received, and nothing comes after it.
+    #[inline]
+    #[must_use]
+    pub fn is_orphaned(&self) -> bool {
+        self.board.is_over()
     }
 
     /// Joins a group. Reception begins at the place of this call in the order.
@@ -240,7 +260,7 @@ impl GroupSocket {
     }
 
     #[inline]
-    fn reader(&self, index: usize) -> Option<&Reader> {
+    pub(super) fn reader(&self, index: usize) -> Option<&Reader> {
         // SAFETY: null or made by `install`; given back only by `unmap`.
         unsafe { self.readers[index].load(Ordering::Acquire).as_ref() }
     }
@@ -259,9 +279,10 @@ impl GroupSocket {
     ) -> Option<R> {
         loop {
             let Some((index, position, record)) = self.look(session) else {
-                self.page
-                    .doorbell()
-                    .settle(|| self.look(session).is_none(), || take_token(a));
+                self.settle(session, a);
+                if self.is_stray_look_due() {
+                    self.remove_stray(session, a);
+                }
                 // `settle` looked again; what came meanwhile has rung or is found here.
                 let (..) = self.look(session)?;
                 continue;
@@ -282,10 +303,62 @@ impl GroupSocket {
             if reader.advance(membership.cursor(), position, &record.head) {
                 let doorbell = self.page.doorbell();
                 if doorbell.token.load(Ordering::Relaxed) != 0 && self.look(session).is_none() {
-                    doorbell.settle(|| self.look(session).is_none(), || take_token(a));
+                    self.settle(session, a);
                 }
                 return Some(result);
             }
+        }
+    }
+
+    #[inline]
+    fn settle(&self, session: &Session, a: BorrowedFd<'_>) {
+        let doorbell = self.page.doorbell();
+        if !doorbell.settle(|| self.look(session).is_none(), || take_token(a, self.page)) {
+            let looks = &self.page.stray_looks;
+            looks.store(LOOKS_FOR_A_LATE_BYTE, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the kernel queue of an empty socket is to be looked at for a byte without token:
+    /// after one was given up, and now and then if somebody may look from outside.
+    #[inline]
+    fn is_stray_look_due(&self) -> bool {
+        // Plain loads and stores: a count lost to another sharer costs a look.
+        let left = self.page.stray_looks.load(Ordering::Relaxed);
+        if left != 0 {
+            self.page.stray_looks.store(left - 1, Ordering::Relaxed);
+            return true;
+        }
+        if self.page.doorbell().interest.load(Ordering::Relaxed) & STICKY == 0 {
+            return false;
+        }
+        let empty = self.page.empty_receives.load(Ordering::Relaxed);
+        let empty = empty.wrapping_add(1);
+        self.page.empty_receives.store(empty, Ordering::Relaxed);
+        empty.is_multiple_of(EMPTY_RECEIVES_PER_LOOK)
+    }
+
+    /// The kernel said readable `times` times in a row and there was nothing: from the third time
+    /// on the next receive looks for a byte without token.
+    #[inline]
+    pub fn was_woken_for_nothing(&self, times: u32) {
+        if times >= WAKES_BEFORE_A_LOOK {
+            self.page.stray_looks.store(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes a doorbell byte that says nothing out of the front of the kernel queue, if one is
+    /// there and the logs are empty.
+    #[cold]
+    pub fn remove_stray(&self, session: &Session, a: BorrowedFd<'_>) {
+        self.settle(session, a);
+        let doorbell = self.page.doorbell();
+        if front_of(a) == Take::Byte
+            && doorbell.remove_stray(|| take_token(a, self.page))
+            && self.is_readable(session)
+        {
+            // Without the monitor nothing rings any more.
+            let _ = session.call(Request::Ring { socket: self.id }, &[]);
         }
     }
 
@@ -330,7 +403,11 @@ impl GroupSocket {
         }
         // Several groups: everything up to `published` is visible in all logs, so the lowest
         // place among their next records is the next one of the common order.
-        let published = session.board().published();
+        let published = if self.is_orphaned() {
+            Seq(u64::MAX) // its last words need nobody's leave any more
+        } else {
+            self.board.published()
+        };
         let mut first: Option<(usize, u64, Record<'_>)> = None;
         for (index, membership) in slots.iter().enumerate() {
             if !membership.is_open() {
@@ -372,7 +449,12 @@ impl GroupSocket {
     }
 
     #[cold]
-    fn is_wanted(&self, session: &Session, membership: &Membership, record: &Record<'_>) -> bool {
+    pub(super) fn is_wanted(
+        &self,
+        session: &Session,
+        membership: &Membership,
+        record: &Record<'_>,
+    ) -> bool {
         let origin = record.origin();
         if origin.no_loop == Some(session.id()) {
             return false;
@@ -407,19 +489,30 @@ pub fn is_expelled(page: &SocketPage) -> bool {
         .any(|membership| membership.state.load(Ordering::Relaxed) == membership_state::EXPELLED)
 }
 
-/// Takes one doorbell byte out of the kernel queue, if one is at its front.
-fn take_token(a: BorrowedFd<'_>) -> bool {
+/// What lies at the front of the kernel queue: a doorbell byte, nothing, or something else.
+fn front_of(a: BorrowedFd<'_>) -> Take {
     let mut byte = [0];
-    let look = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-    match rustix::net::recv(a, &mut byte, look) {
-        Ok((1, _)) if byte[0] == TOKEN_BYTE => {
-            matches!(
-                rustix::net::recv(a, &mut byte, RecvFlags::DONTWAIT),
-                Ok((1, _))
-            )
-        }
+    match rustix::net::recv(a, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+        Ok((1, _)) if byte[0] == TOKEN_BYTE => Take::Byte,
+        Ok(_) => Take::Behind,
         // `ECONNREFUSED` is the monitor's end having gone; the error is now consumed.
-        Ok(_) | Err(Errno::AGAIN | Errno::CONNREFUSED) | Err(_) => false,
+        Err(_) => Take::Nothing,
+    }
+}
+
+/// Takes one doorbell byte out of the kernel queue, if one is at its front.
+fn take_token(a: BorrowedFd<'_>, page: &SocketPage) -> Take {
+    // Without relayed datagrams nothing else can lie there.
+    if page.has(RELAYED) {
+        let front = front_of(a);
+        if front != Take::Byte {
+            return front;
+        }
+    }
+    match rustix::net::recv(a, &mut [0], RecvFlags::DONTWAIT) {
+        Ok(_) => Take::Byte,
+        // Another thread had it, or the monitor's end is gone; that error is now consumed.
+        Err(_) => Take::Nothing,
     }
 }
 

@@ -11,7 +11,7 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::{LAYOUT_VERSION, LayoutError, MAGIC};
+use super::{LayoutError, Preamble};
 use crate::ids::{GroupId, Seq};
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
 
@@ -77,12 +77,12 @@ pub const COUNTER_NAMES: [&str; 13] = [
 #[derive(Debug)]
 #[repr(C)]
 pub struct Board {
-    magic: AtomicU32,
-    version: AtomicU32,
+    preamble: Preamble,
     pad_a: [u64; 7],
     /// 1 while the engine thread sleeps on this word.
     pub engine_asleep: AtomicU32,
-    pad_b: u32,
+    /// Number of the engine thread. The kernel takes it out when the thread ends.
+    pub engine_thread: AtomicU32,
     pad_c: [u64; 7],
     /// Everything up to this place is visible in every log.
     pub published_seq: AtomicU64,
@@ -137,11 +137,10 @@ impl Board {
             log_bytes: word(),
         };
         Self {
-            magic: AtomicU32::new(MAGIC),
-            version: AtomicU32::new(LAYOUT_VERSION),
+            preamble: Preamble::for_model(),
             pad_a: [0; 7],
             engine_asleep: AtomicU32::new(0),
-            pad_b: 0,
+            engine_thread: AtomicU32::new(1),
             pad_c: [0; 7],
             published_seq: word(),
             pad_d: [0; 7],
@@ -159,8 +158,7 @@ impl Board {
 impl Board {
     /// Writes the words that never change. Maker of the region only.
     pub fn initialise(&self) {
-        self.magic.store(MAGIC, Ordering::Relaxed);
-        self.version.store(LAYOUT_VERSION, Ordering::Release);
+        self.preamble.initialise();
     }
 
     /// Checks that a mapped region of `region_bytes` is a board.
@@ -169,20 +167,17 @@ impl Board {
     ///
     /// [`LayoutError`] with what was found.
     pub fn check(&self, region_bytes: u64) -> Result<(), LayoutError> {
-        let found = self.magic.load(Ordering::Relaxed);
-        if found != MAGIC {
-            return Err(LayoutError::Magic { found });
-        }
-        let found = self.version.load(Ordering::Relaxed);
-        if found != LAYOUT_VERSION {
-            return Err(LayoutError::Version { found });
-        }
-        if region_bytes != BOARD_BYTES as u64 {
-            return Err(LayoutError::Size {
-                len_bytes: region_bytes,
-            });
-        }
-        Ok(())
+        self.preamble.check(region_bytes, Some(BOARD_BYTES as u64))
+    }
+
+    /// Whether the monitor is gone: nobody orders, and nothing more will come.
+    #[inline]
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        /// `FUTEX_TID_MASK`: what the kernel leaves beside the number are bits of its own.
+        const NUMBER: u32 = 0x3fff_ffff;
+        // Acquire: what the engine thread wrote before its end is seen by who sees the end.
+        self.engine_thread.load(Ordering::Acquire) & NUMBER == 0
     }
 
     /// Adds to a counter. Monitor only.

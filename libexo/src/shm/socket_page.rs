@@ -9,9 +9,9 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
-use super::doorbell::Doorbell;
+use super::doorbell::{Doorbell, Sleepers};
 use super::log::Cursor;
-use super::{LAYOUT_VERSION, LayoutError, MAGIC};
+use super::{LayoutError, Preamble};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// Bytes of a socket page.
@@ -31,10 +31,12 @@ pub const READ_SHUT: u32 = 4;
 pub const FILTERED: u32 = 8;
 /// `IP_PKTINFO` or `IPV6_RECVPKTINFO`.
 pub const WANTS_PKTINFO: u32 = 16;
-/// Bound to a wildcard address: plain unicast datagrams are relayed into its kernel queue.
-pub const WILDCARD: u32 = 32;
+/// Plain unicast datagrams are relayed into its kernel queue.
+pub const RELAYED: u32 = 32;
 /// `shutdown` of the writing side.
 pub const WRITE_SHUT: u32 = 64;
+/// `SO_PEEK_OFF` is not negative: peeks begin at [`SocketPage::peek_offset`].
+pub const PEEK_OFFSET: u32 = 128;
 
 /// States of [`Membership::state`].
 pub mod membership_state {
@@ -235,8 +237,7 @@ impl Membership {
 #[derive(Debug)]
 #[repr(C)]
 pub struct SocketPage {
-    magic: AtomicU32,
-    version: AtomicU32,
+    preamble: Preamble,
     /// The monitor's number of this socket. Monitor.
     pub socket: AtomicU32,
     /// See [`delivery`]. Monitor.
@@ -246,19 +247,35 @@ pub struct SocketPage {
     extra: AtomicU32,
     /// Options: [`NONBLOCK`] and the others above. Application.
     pub flags: AtomicU32,
-    /// Relayed datagrams put into the kernel queue. Monitor.
+    /// Relayed datagrams that are in the kernel queue, or were. Monitor, after it sent one.
     pub mail_sent: AtomicU32,
-    /// Relayed datagrams taken out of it. Application.
+    /// Relayed datagrams taken out of it, or found missing. Application.
     pub mail_taken: AtomicU32,
     /// Slots ever used; higher ones are free. Monitor.
     pub slots: AtomicU32,
+    /// How often an empty socket is still to be looked at for a byte without token. Application.
+    pub stray_looks: AtomicU32,
+    /// Receives that found nothing while somebody may look from outside. Application.
+    pub empty_receives: AtomicU32,
+    sleeping: AtomicU32,
+    wakes: AtomicU32,
     pad_a: u32,
-    pad_b: [u64; 10],
+    /// `SO_RCVTIMEO` in microseconds; 0 for none. Application.
+    pub receive_timeout_us: AtomicU64,
+    /// When the datagram last received was ordered, for `SIOCGSTAMP`; kept once that was asked for.
+    /// Application.
+    pub stamp_ns: AtomicU64,
+    pad_b: [u64; 6],
     /// What the program bound, as `getsockname` shows it. Application.
     pub bound: SharedAddress,
     /// What the program connected to. Application.
     pub peer: SharedAddress,
-    pad_c: [u64; 106],
+    /// Bytes of the queue that peeks pass over. Application.
+    pub peek_offset: AtomicU32,
+    pad_c: u32,
+    /// Place in the order of the last empty datagram that was peeked at. Application.
+    pub peeked_empty: AtomicU64,
+    pad_d: [u64; 104],
     /// The groups that the socket is a member of.
     pub memberships: [Membership; MEMBERSHIPS_MAX],
 }
@@ -266,6 +283,7 @@ pub struct SocketPage {
 #[cfg(not(loom))]
 const _: () = {
     assert!(core::mem::offset_of!(SocketPage, bound) == 128);
+    assert!(core::mem::offset_of!(SocketPage, peek_offset) == 176);
     assert!(core::mem::offset_of!(SocketPage, memberships) == 1024);
     assert!(size_of::<Membership>() == 256);
     assert!(size_of::<SocketPage>() <= PAGE_BYTES);
@@ -274,9 +292,8 @@ const _: () = {
 impl SocketPage {
     /// Writes the words that never change. Maker of the region only.
     pub fn initialise(&self, socket: u32) {
-        self.magic.store(MAGIC, Ordering::Relaxed);
+        self.preamble.initialise();
         self.socket.store(socket, Ordering::Relaxed);
-        self.version.store(LAYOUT_VERSION, Ordering::Release);
     }
 
     /// Checks that a mapped region of `region_bytes` is a socket page.
@@ -285,20 +302,7 @@ impl SocketPage {
     ///
     /// [`LayoutError`] with what was found.
     pub fn check(&self, region_bytes: u64) -> Result<(), LayoutError> {
-        let found = self.magic.load(Ordering::Relaxed);
-        if found != MAGIC {
-            return Err(LayoutError::Magic { found });
-        }
-        let found = self.version.load(Ordering::Relaxed);
-        if found != LAYOUT_VERSION {
-            return Err(LayoutError::Version { found });
-        }
-        if region_bytes != PAGE_BYTES as u64 {
-            return Err(LayoutError::Size {
-                len_bytes: region_bytes,
-            });
-        }
-        Ok(())
+        self.preamble.check(region_bytes, Some(PAGE_BYTES as u64))
     }
 
     /// The doorbell's words.
@@ -309,6 +313,21 @@ impl SocketPage {
             interest: &self.interest,
             extra: &self.extra,
         }
+    }
+
+    /// Threads that sleep in a blocking receive.
+    #[inline]
+    pub const fn sleepers(&self) -> Sleepers<'_> {
+        Sleepers {
+            count: &self.sleeping,
+            wakes: &self.wakes,
+        }
+    }
+
+    /// Whether relayed datagrams may lie in the kernel queue.
+    #[inline]
+    pub fn has_mail(&self) -> bool {
+        self.mail_sent.load(Ordering::SeqCst) != self.mail_taken.load(Ordering::SeqCst)
     }
 
     /// Whether an option is set.

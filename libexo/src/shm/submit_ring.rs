@@ -24,7 +24,7 @@
 use core::ops::Deref;
 
 use super::area::Area;
-use super::{LAYOUT_VERSION, LayoutError, MAGIC, align_record};
+use super::{LayoutError, Preamble, align_record, circular_bytes};
 use crate::ids::GrantId;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
@@ -46,8 +46,7 @@ pub const CAPACITY_MIN: u64 = 256 * 1024;
 #[derive(Debug)]
 #[repr(C)]
 pub struct LaneHeader {
-    magic: AtomicU32,
-    version: AtomicU32,
+    preamble: Preamble,
     capacity: AtomicU64,
     pad_a: [u64; 14],
     /// Bytes published since the lane was made. Application.
@@ -75,8 +74,7 @@ const _: () = {
 impl LaneHeader {
     /// Writes the words that never change. Maker of the region only.
     pub fn initialise(&self, capacity: u64) {
-        self.magic.store(MAGIC, Ordering::Relaxed);
-        self.version.store(LAYOUT_VERSION, Ordering::Relaxed);
+        self.preamble.initialise();
         self.capacity.store(capacity, Ordering::Release);
     }
 
@@ -86,20 +84,9 @@ impl LaneHeader {
     ///
     /// [`LayoutError`] with what was found.
     pub fn capacity(&self, region_bytes: u64) -> Result<u64, LayoutError> {
-        let found = self.magic.load(Ordering::Relaxed);
-        if found != MAGIC {
-            return Err(LayoutError::Magic { found });
-        }
-        let found = self.version.load(Ordering::Relaxed);
-        if found != LAYOUT_VERSION {
-            return Err(LayoutError::Version { found });
-        }
         let capacity = self.capacity.load(Ordering::Relaxed);
-        if !capacity.is_power_of_two() || capacity + HEADER_BYTES as u64 != region_bytes {
-            return Err(LayoutError::Size {
-                len_bytes: region_bytes,
-            });
-        }
+        self.preamble
+            .check(region_bytes, circular_bytes(HEADER_BYTES, capacity))?;
         Ok(capacity)
     }
 
@@ -108,8 +95,7 @@ impl LaneHeader {
     #[must_use]
     pub fn for_model() -> Self {
         Self {
-            magic: AtomicU32::new(MAGIC),
-            version: AtomicU32::new(LAYOUT_VERSION),
+            preamble: Preamble::for_model(),
             capacity: AtomicU64::new(0),
             pad_a: [0; 14],
             tail: AtomicU64::new(0),

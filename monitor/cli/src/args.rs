@@ -7,7 +7,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Parser, Subcommand};
 use exo_monitor::config::GroupSettings;
 
-use crate::commands::{completions, config, demo, detach, members, run, sockets, why};
+use crate::commands::{completions, config, demo, detach, members, preloaded, run, sockets, why};
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 no monitor, 5 findings; \
     `exo run`: the program's own, or 125 exo failed, 126 the program cannot be served, \
@@ -62,6 +62,9 @@ pub(crate) enum Command {
     /// Start a program in a session of its own and leave it there; used by `run`.
     #[command(hide = true)]
     Detach(detach::DetachArgs),
+    /// Whether a library was preloaded into this process; used by `run`.
+    #[command(hide = true)]
+    Preloaded(preloaded::PreloadedArgs),
 }
 
 fn socket_path() -> impl clap::builder::TypedValueParser<Value = PathBuf> {

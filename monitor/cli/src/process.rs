@@ -77,7 +77,8 @@ impl Process {
     }
 }
 
-fn contains(text: &[u8], part: &[u8]) -> bool {
+/// Whether `part` stands somewhere in `text`.
+pub(crate) fn contains(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|window| window == part)
 }
 

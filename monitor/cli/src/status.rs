@@ -71,6 +71,8 @@ pub(crate) struct Socket {
     pub(crate) inode: u64,
     pub(crate) bound: Option<String>,
     pub(crate) delivery: String,
+    /// The program sees who sent.
+    pub(crate) names_sources: bool,
     pub(crate) rule: String,
     pub(crate) demoted_because: Option<String>,
     pub(crate) memberships: Vec<Membership>,
@@ -82,6 +84,8 @@ pub(crate) struct Membership {
     pub(crate) group: String,
     pub(crate) address: String,
     pub(crate) cursor_lag_bytes: u64,
+    /// Place in the order up to which it has received.
+    pub(crate) delivered: u64,
     pub(crate) dropped: u64,
 }
 
@@ -214,11 +218,11 @@ pub(crate) fn sample() -> Answer {
                 "exe": "/usr/bin/python3", "submitted": 12,
                 "sockets": [{
                     "id": 3, "cookie": 991, "inode": 123_456, "domain": "inet",
-                    "bound": "0.0.0.0:5000", "delivery": "kernel",
+                    "bound": "0.0.0.0:5000", "delivery": "kernel", "names_sources": true,
                     "rule": "join of 239.1.2.3:5000", "demoted_because": "fdopen",
                     "memberships": [{
                         "group": "orders", "address": "239.1.2.3:5000",
-                        "cursor_lag_bytes": 2048, "dropped": 0,
+                        "cursor_lag_bytes": 2048, "delivered": 93, "dropped": 0,
                     }],
                 }],
                 "grants": [], "refusals": [],

@@ -216,6 +216,22 @@ fn run_without_shim_or_monitor_ends_with_125() {
     alone.expect(125, "", "name a group with -g");
 }
 
+#[test]
+fn shim_that_the_loader_ignores_is_refused_when_required() {
+    let world = World::new();
+    let shim = world.file("libexo_shim.so", "");
+    let answer = Answer::of(world.exo().env("EXO_SHIM", &shim).args([
+        "run",
+        "--require",
+        "-g",
+        "239.1.2.3:5000",
+        "--",
+        "true",
+    ]));
+    answer.expect(125, "", "cannot be loaded into programs: ");
+    assert_eq!(answer.stderr.lines().count(), 1, "{}", answer.stderr);
+}
+
 /// `exo run -g … -- sh -c SCRIPT` with a script for a daemon.
 fn run_with_daemon(world: &World, daemon: &str, socket: &Path, script: &str) -> Answer {
     let shim = world.file("libexo_shim.so", "");

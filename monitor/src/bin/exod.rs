@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::os::fd::{FromRawFd, RawFd};
+use std::os::fd::{AsFd, FromRawFd, RawFd};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use clap::Parser;
 use exo_monitor::config::{self, Arguments, LogFormat};
 use exo_monitor::control_plane::Control;
 use exo_monitor::observe;
+use exo_monitor::undertaker::Undertaker;
 use nix::sys::signal::{SigSet, Signal};
 
 /// Orders the datagrams of marked groups and hands them to all members in one order.
@@ -39,6 +40,9 @@ struct Options {
     /// Writes one byte to this descriptor once processes can attach.
     #[arg(long, value_name = "FD")]
     ready_fd: Option<RawFd>,
+    /// Not a monitor, but the process that wakes the members of one that died; started by it.
+    #[arg(long, hide = true)]
+    undertaker: bool,
 }
 
 fn parse_duration(text: &str) -> Result<Duration, humantime::DurationError> {
@@ -67,6 +71,12 @@ fn main() -> ExitCode {
 fn run(options: Options) -> Result<()> {
     let blocked = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]);
     blocked.thread_block().context("cannot block signals")?;
+    if options.undertaker {
+        // The signals that end a monitor stay blocked: its end is what this process waits for.
+        let input = std::io::stdin().as_fd().try_clone_to_owned()?;
+        exo_monitor::undertaker::serve(input);
+        return Ok(());
+    }
     let arguments = Arguments {
         socket: options.socket,
         log: options.log,
@@ -85,7 +95,8 @@ fn run(options: Options) -> Result<()> {
         .map_err(anyhow::Error::msg)
         .context("the log filter is not understood (try --log info)")?;
     let groups = loaded.config.groups.len();
-    let mut control = Control::start(loaded, path, arguments)?;
+    let undertaker = Undertaker::start().context("cannot start the undertaker")?;
+    let mut control = Control::start(loaded, path, arguments, undertaker)?;
     control
         .take_signals(&blocked)
         .context("cannot take signals")?;

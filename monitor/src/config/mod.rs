@@ -130,9 +130,6 @@ pub struct GroupSettings {
     #[serde(rename = "log", with = "units::size", default = "log_bytes_default")]
     #[schemars(with = "String", regex(pattern = units::SIZE_PATTERN))]
     pub log_bytes: u64,
-    /// Whether sockets that never joined receive the group.
-    #[serde(default)]
-    pub multicast_all: MulticastAll,
     /// What a receiver that stops reading costs the others.
     #[serde(default)]
     pub slow_member: SlowMember,
@@ -173,7 +170,6 @@ impl GroupSettings {
             order: Order::Ring,
             deliver: Deliver::Agreed,
             log_bytes: log_bytes_default(),
-            multicast_all: MulticastAll::Strict,
             slow_member: SlowMember::default(),
             may_join: None,
             may_send: None,
@@ -217,17 +213,6 @@ pub enum Deliver {
     /// Its place in the order is final.
     #[default]
     Agreed,
-}
-
-/// Whether sockets that never joined receive the group, as the kernel's `IP_MULTICAST_ALL` has it.
-#[derive(Clone, Copy, Debug, Default, Eq, JsonSchema, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum MulticastAll {
-    /// Only sockets that joined.
-    #[default]
-    Strict,
-    /// Like the kernel: also bound sockets that never joined, once anybody of the host has.
-    Compat,
 }
 
 /// What a receiver that stops reading costs the others.

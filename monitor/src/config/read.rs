@@ -17,16 +17,12 @@ use super::values::{
 };
 use super::{
     Allow, Arguments, Config, Deliver, GROUPS_MAX, GroupSettings, LogFormat, MonitorSettings,
-    MulticastAll, Order, Origin, SlowMember, SlowPolicy,
+    Order, Origin, SlowMember, SlowPolicy,
 };
 
 const LOG_FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
 const ORDERS: &[(&str, Order)] = &[("ring", Order::Ring)];
 const DELIVERS: &[(&str, Deliver)] = &[("agreed", Deliver::Agreed)];
-const MULTICAST_ALLS: &[(&str, MulticastAll)] = &[
-    ("strict", MulticastAll::Strict),
-    ("compat", MulticastAll::Compat),
-];
 const SLOW_POLICIES: &[(&str, SlowPolicy)] = &[
     ("throttle", SlowPolicy::Throttle),
     ("gap", SlowPolicy::Gap),
@@ -173,7 +169,6 @@ fn group(reading: &mut Reading<'_>, item: &Node, table: &Table) -> Option<GroupS
             LOG_BYTES_MIN,
             LOG_BYTES_MAX,
         ),
-        multicast_all: fields.word(reading, "multicast_all", MULTICAST_ALLS),
         slow_member: slow_member(reading, &mut fields),
         may_join: allow(reading, &mut fields, "may_join"),
         may_send: allow(reading, &mut fields, "may_send"),

@@ -74,7 +74,6 @@ fn every_setting_is_read() {
         order = "ring"
         deliver = "agreed"
         log = "16 MiB"
-        multicast_all = "compat"
         slow_member = { wait = "250ms", policy = "expel" }
         may_join = { uid = [0, 1000], exe = ["/usr/bin/python3"] }
         may_send = {}
@@ -93,7 +92,6 @@ fn every_setting_is_read() {
     let group = &config.groups[0];
     assert_eq!(group.name, "[ff15::1]:5000");
     assert_eq!(group.log_bytes, 16 << 20);
-    assert_eq!(group.multicast_all, MulticastAll::Compat);
     assert_eq!(group.slow_member.policy, SlowPolicy::Expel);
     assert_eq!(group.may_join.as_ref().unwrap().uid, [0, 1000]);
     assert_eq!(group.may_send, Some(Allow::default()));

@@ -19,10 +19,13 @@ use rustix::net::SendFlags;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::session::{REFUSALS_MAX, RefusalNote, SOCKETS_MAX, Session, Socket};
-use super::{Control, Source, sweep};
+use super::sweep::{self, has_socket};
+use super::{Control, Source, relay};
 use crate::access::{self, Wish};
+use crate::clock;
 use crate::config::GroupSettings;
 use crate::engine_thread::command::{Command, NewReader};
+use crate::engine_thread::kernel_queue::KernelQueue;
 use crate::mapped;
 
 impl Control {
@@ -93,6 +96,10 @@ impl Control {
         let lane = mapped::lane(self.config.monitor.lane_bytes);
         let (pidfd, lane) = match (pidfd, lane) {
             (Ok(pidfd), Ok(lane)) => (Descriptor::from_owned(pidfd), lane),
+            (Err(Errno::SRCH), _) => {
+                tracing::debug!(pid = identity.pid, "ended before it was attached");
+                return self.reply(token, id, Err(Errno::SRCH));
+            }
             (Err(errno), _) | (_, Err(errno)) => {
                 tracing::warn!(pid = identity.pid, %errno, "a process cannot be attached");
                 return self.reply(token, id, Err(errno));
@@ -226,8 +233,8 @@ impl Control {
                 Ok(Reply::Done)
             }
             Request::Demote { socket, reason } => {
-                let [own, ..] = descriptors;
-                self.demote(session, socket, reason, own)
+                let [own, raw, ..] = descriptors;
+                self.demote(session, socket, reason, own, raw)
             }
             Request::Holder { socket } => {
                 return self.answer_with_holder(token, id, session, socket);
@@ -298,7 +305,7 @@ impl Control {
         if state.bound.ip().is_unspecified() {
             // A byte for a socket on a wildcard address would now reach its holder.
             self.sweep();
-        } else if state.own.is_none() {
+        } else if state.queue.is_none() {
             let doorbell = state.page.doorbell();
             if !doorbell.claim() {
                 doorbell.extra.fetch_add(1, Ordering::SeqCst);
@@ -380,6 +387,7 @@ impl Control {
             self.sources.insert(token, Source::Relay(id));
             relay_token = Some(token);
         }
+        self.undertaker.keep(id, &bell, &page_fd);
         self.sockets.insert(
             id,
             Socket {
@@ -394,7 +402,7 @@ impl Control {
                 bell: Arc::new(bell),
                 holder,
                 relay_token,
-                own: None,
+                queue: None,
                 demoted: None,
                 memberships: vec![None; MEMBERSHIPS_MAX],
                 rule: format!("bound to {bound}"),
@@ -483,7 +491,7 @@ impl Control {
             page: state.page.clone(),
             bell: Arc::clone(&state.bell),
             address,
-            own: state.own.clone(),
+            queue: state.queue.clone(),
         };
         self.engine
             .ask(|done| Command::Join {
@@ -561,22 +569,35 @@ impl Control {
         socket: SocketId,
         reason: DemoteReason,
         own: Option<Descriptor>,
+        raw: Option<Descriptor>,
     ) -> Result<Reply, Errno> {
-        let own = Arc::new(own.ok_or(Errno::INVAL)?);
+        let own = own.ok_or(Errno::INVAL)?;
         let state = self.usable(session, socket)?;
+        if state.queue.is_some() {
+            return Ok(Reply::Done); // two sharers of the socket at the same time: the first counts
+        }
+        let queue = Arc::new(KernelQueue::new(own, raw, &state.bell));
+        relay::send_again(&queue, &state.bell);
+        let names_sources = queue.names_sources();
         state.demoted = Some(reason);
-        state.own = Some(Arc::clone(&own));
+        state.queue = Some(Arc::clone(&queue));
         let (cookie, rule) = (state.cookie, state.rule.clone());
         tracing::info!(
             socket = socket.0,
             cookie,
             rule,
             reason = reason.name(),
+            names_sources,
             "kernel delivery"
         );
         self.engine
-            .ask(|done| Command::Deliver { socket, own, done })
+            .ask(|done| Command::Deliver {
+                socket,
+                queue,
+                done,
+            })
             .ok_or(Errno::NETDOWN)?;
+        self.undertaker.forget(socket);
         Ok(Reply::Done)
     }
 
@@ -619,6 +640,8 @@ impl Control {
                     if !self.arguments.groups.contains(&address) {
                         self.arguments.groups.push(address);
                     }
+                    // Who asks for a group is about to start a program that needs us.
+                    self.idle_since = clock::now();
                     Ok("{}".to_owned())
                 }),
             Query::Reload => self.reload().map(|()| "{}".to_owned()),
@@ -654,14 +677,4 @@ fn document(text: &str) -> Result<Descriptor, Errno> {
         .map_err(|_| Errno::NOMEM)?;
     std::io::Write::write_all(&mut made.as_file(), text.as_bytes()).map_err(|_| Errno::NOMEM)?;
     rustix::io::fcntl_dupfd_cloexec(made.as_file(), 0).map(Descriptor::from_owned)
-}
-
-/// Whether process `pid` has a descriptor of the socket with `inode`.
-fn has_socket(pid: i32, inode: u64) -> bool {
-    let wanted = format!("socket:[{inode}]");
-    let Ok(fds) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {
-        return false;
-    };
-    fds.filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok())
-        .any(|target| target.as_os_str() == wanted.as_str())
 }

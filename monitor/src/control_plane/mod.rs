@@ -35,6 +35,7 @@ use crate::config::{Arguments, Config, GroupSettings, Loaded};
 use crate::engine_thread::EngineThread;
 use crate::engine_thread::command::{Command, EngineHandle, Notice};
 use crate::mapped::{self, Mapped};
+use crate::undertaker::Undertaker;
 pub use listener::ListenError;
 use listener::Listener;
 use session::{Connection, Session, Socket};
@@ -52,6 +53,15 @@ struct Group {
     id: GroupId,
     settings: GroupSettings,
     log: Descriptor,
+}
+
+/// Where numbers of sessions and sockets begin: a number that an earlier monitor gave means nothing
+/// to this one.
+fn first_number() -> u32 {
+    use std::hash::{BuildHasher, RandomState};
+    // Half of the numbers are left to count through.
+    let random = RandomState::new().hash_one(()) & 0x7fff_ffff;
+    u32::try_from(random).expect("31 bits") | 1
 }
 
 /// What an event token stands for.
@@ -96,6 +106,7 @@ pub struct Control {
     started: Time,
     engine: EngineHandle,
     thread: EngineThread,
+    undertaker: Undertaker,
     board: Mapped<Board>,
     board_fd: Descriptor,
     groups: Vec<Group>,
@@ -121,6 +132,7 @@ impl Control {
         loaded: Loaded,
         config_path: Option<PathBuf>,
         arguments: Arguments,
+        undertaker: Undertaker,
     ) -> Result<Self, StartError> {
         let config = loaded.config;
         let poll = Poll::new().map_err(system("the event loop"))?;
@@ -155,6 +167,7 @@ impl Control {
             started: clock::now(),
             engine,
             thread,
+            undertaker,
             board,
             board_fd,
             groups: Vec::new(),
@@ -163,8 +176,8 @@ impl Control {
             sessions: BTreeMap::new(),
             sockets: BTreeMap::new(),
             next_token: FIRST_FREE,
-            next_session: 1,
-            next_socket: 1,
+            next_session: first_number(),
+            next_socket: first_number(),
             idle_since: clock::now(),
             stopping: false,
         };
@@ -496,6 +509,45 @@ impl Control {
     }
 
     fn sweep_with(&mut self, more: &mut [std::fs::File]) {
+        let Some(listed) = self.listed_inodes(more) else {
+            return;
+        };
+        let is_listed = |socket: &Socket, listed: &HashSet<u64>| {
+            if socket.queue.is_some() {
+                sweep::is_held_elsewhere(socket.inode)
+            } else {
+                listed.contains(&socket.inode)
+            }
+        };
+        let mut gone: Vec<SocketId> = self
+            .sockets
+            .values()
+            .filter(|socket| !is_listed(socket, &listed))
+            .map(|socket| socket.id)
+            .collect();
+        if gone.is_empty() {
+            return;
+        }
+        // The kernel writes its list a page at a time and finds its place again by counting: a
+        // socket that closes meanwhile hides another one. So what is missing is looked for again,
+        // and in the process that opened it.
+        let Some(listed) = self.listed_inodes(more) else {
+            return;
+        };
+        gone.retain(|id| {
+            let socket = &self.sockets[id];
+            let owner = self.sessions.get(&socket.session);
+            let has_it = |owner: &Session| sweep::has_socket(owner.identity.pid, socket.inode);
+            !is_listed(socket, &listed) && !owner.is_some_and(has_it)
+        });
+        for socket in gone {
+            self.drop_socket(socket);
+        }
+    }
+
+    /// The UDP sockets in the network namespaces of all sessions, and in those of `more`. `None`:
+    /// no list could be read.
+    fn listed_inodes(&mut self, more: &mut [std::fs::File]) -> Option<HashSet<u64>> {
         let mut inodes = HashSet::new();
         let mut tables = 0;
         for table in more {
@@ -512,28 +564,12 @@ impl Control {
                 tables += usize::from(sweep::read_inodes(table, &mut inodes));
             }
         }
-        if tables == 0 && !self.sessions.is_empty() {
-            return; // nothing is known
-        }
-        let gone: Vec<SocketId> = self
-            .sockets
-            .values()
-            .filter(|socket| {
-                if socket.own.is_some() {
-                    !sweep::is_held_elsewhere(socket.inode)
-                } else {
-                    !inodes.contains(&socket.inode)
-                }
-            })
-            .map(|socket| socket.id)
-            .collect();
-        for socket in gone {
-            self.drop_socket(socket);
-        }
+        (tables > 0 || self.sessions.is_empty()).then_some(inodes)
     }
 
     fn drop_socket(&mut self, id: SocketId) {
         self.engine.send(Command::Forget { socket: id });
+        self.undertaker.forget(id);
         if let Some(socket) = self.sockets.remove(&id) {
             if let (Some(token), Some(holder)) = (socket.relay_token, &socket.holder) {
                 self.sources.remove(&token);

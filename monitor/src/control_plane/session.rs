@@ -11,6 +11,7 @@ use libexo::shm::region::Descriptor;
 use libexo::shm::socket_page::SocketPage;
 
 use crate::access::Identity;
+use crate::engine_thread::kernel_queue::KernelQueue;
 use crate::mapped::Mapped;
 
 /// One accepted connection.
@@ -67,7 +68,7 @@ pub(super) struct Socket {
     /// Event token of the holder, if its datagrams are relayed.
     pub(super) relay_token: Option<usize>,
     /// The program's own socket, with kernel delivery.
-    pub(super) own: Option<Arc<Descriptor>>,
+    pub(super) queue: Option<Arc<KernelQueue>>,
     pub(super) demoted: Option<DemoteReason>,
     /// Group of each slot.
     pub(super) memberships: Vec<Option<GroupId>>,

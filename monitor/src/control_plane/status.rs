@@ -108,16 +108,16 @@ impl Control {
                 if membership.state.load(Ordering::Relaxed) == membership_state::FREE {
                     return None;
                 }
-                let lag = usage
+                let reader = usage
                     .groups
                     .iter()
                     .find(|used| used.id == group)
-                    .and_then(|used| used.readers.iter().find(|r| r.socket == socket.id))
-                    .map_or(0, |reader| reader.lag_bytes);
+                    .and_then(|used| used.readers.iter().find(|r| r.socket == socket.id));
                 Some(json!({
                     "group": self.group_name(group),
                     "address": self.group_address(group).to_string(),
-                    "cursor_lag_bytes": lag,
+                    "cursor_lag_bytes": reader.map_or(0, |reader| reader.lag_bytes),
+                    "delivered": reader.map_or(0, |reader| reader.delivered.0),
                     "dropped": membership.dropped.load(Ordering::Relaxed),
                 }))
             })
@@ -128,7 +128,8 @@ impl Control {
             "inode": socket.inode,
             "domain": if socket.inet6 { "inet6" } else { "inet" },
             "bound": socket.bound.to_string(),
-            "delivery": if socket.own.is_some() { "kernel" } else { "shared-memory" },
+            "delivery": if socket.queue.is_some() { "kernel" } else { "shared-memory" },
+            "names_sources": socket.queue.as_ref().is_none_or(|queue| queue.names_sources()),
             "rule": socket.rule,
             "demoted_because": socket.demoted.map(libexo::control::message::DemoteReason::name),
             "memberships": memberships,

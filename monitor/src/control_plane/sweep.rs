@@ -50,6 +50,16 @@ pub(super) fn is_held_elsewhere(inode: u64) -> bool {
         .any(|target| target.as_os_str() == wanted.as_str())
 }
 
+/// Whether process `pid` has a descriptor of the socket with `inode`.
+pub(super) fn has_socket(pid: i32, inode: u64) -> bool {
+    let wanted = format!("socket:[{inode}]");
+    let Ok(fds) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {
+        return false;
+    };
+    fds.filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok())
+        .any(|target| target.as_os_str() == wanted.as_str())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,7 +6,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use crossbeam_queue::ArrayQueue;
-use libexo::ids::{GrantId, GroupId, SessionId, SocketId};
+use libexo::ids::{GrantId, GroupId, Seq, SessionId, SocketId};
 use libexo::shm::area::Area;
 use libexo::shm::board::Board;
 use libexo::shm::log::{LogHeader, Origin};
@@ -15,6 +15,7 @@ use libexo::shm::socket_page::SocketPage;
 use libexo::shm::submit_ring::LaneHeader;
 use rustix::thread::futex;
 
+use super::kernel_queue::KernelQueue;
 use crate::config::SlowMember;
 use crate::mapped::Mapped;
 
@@ -76,7 +77,7 @@ pub(crate) enum Command {
     },
     Deliver {
         socket: SocketId,
-        own: Arc<Descriptor>,
+        queue: Arc<KernelQueue>,
         done: SyncSender<()>,
     },
     Usage {
@@ -96,7 +97,7 @@ pub(crate) struct NewReader {
     pub(crate) bell: Arc<Descriptor>,
     pub(crate) address: SocketAddr,
     /// The program's own socket, if the monitor delivers into it.
-    pub(crate) own: Option<Arc<Descriptor>>,
+    pub(crate) queue: Option<Arc<KernelQueue>>,
 }
 
 /// What the engine thread tells the control thread.
@@ -144,6 +145,8 @@ pub(crate) struct GroupUsage {
 pub(crate) struct ReaderUsage {
     pub(crate) socket: SocketId,
     pub(crate) lag_bytes: u64,
+    /// It has received everything of its group up to this place in the order.
+    pub(crate) delivered: Seq,
 }
 
 #[derive(Clone, Debug)]

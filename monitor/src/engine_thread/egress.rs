@@ -10,7 +10,6 @@ use libexo::ids::{GroupId, Seq, SocketId};
 use libexo::shm::align_record;
 use libexo::shm::board::{Board, Counter};
 use libexo::shm::log::{LogHeader, LogWriter, Origin, raise_floor};
-use libexo::shm::region::Descriptor;
 use libexo::shm::socket_page::{EACH_EDGE, FILTERED, delivery, membership_state};
 use libexo::sync::Ordering;
 use libexo::time::{Time, Timestamp};
@@ -18,6 +17,7 @@ use rustix::io::Errno;
 use rustix::net::SendFlags;
 
 use super::command::{GroupUsage, NewReader, Notice, ReaderUsage};
+use super::kernel_queue::KernelQueue;
 use crate::config::{SlowMember, SlowPolicy};
 use crate::mapped::Mapped;
 
@@ -30,8 +30,6 @@ const fn room(len: usize) -> u64 {
 const LOOK_AFTER: Duration = Duration::from_millis(20);
 /// Most datagrams sent into one kernel socket in one pass.
 const KERNEL_BATCH: u32 = 64;
-/// Largest payload that the kernel delivers over IPv4 loopback.
-const KERNEL_DATAGRAM_MAX: usize = 65_507;
 
 #[derive(Debug)]
 struct Reader {
@@ -287,15 +285,16 @@ impl Groups {
         }
     }
 
-    pub(super) fn deliver_by_kernel(&mut self, socket: SocketId, own: &Arc<Descriptor>) {
+    pub(super) fn deliver_by_kernel(&mut self, socket: SocketId, queue: &Arc<KernelQueue>) {
         for group in &mut self.groups {
             for reader in group.readers.iter_mut().filter(|r| r.new.socket == socket) {
-                reader.new.own = Some(Arc::clone(own));
+                reader.new.queue = Some(Arc::clone(queue));
                 reader
                     .new
                     .page
                     .delivery
-                    .store(delivery::KERNEL, Ordering::Release);
+                    .store(delivery::KERNEL, Ordering::SeqCst);
+                reader.new.page.sleepers().wake_all();
             }
         }
     }
@@ -309,10 +308,10 @@ impl Groups {
                 readers, writer, ..
             } = group;
             for reader in readers.iter_mut() {
-                let Some(own) = reader.new.own.clone() else {
+                let Some(queue) = reader.new.queue.clone() else {
                     continue;
                 };
-                more |= deliver_into(reader, writer, &own, &self.board, &mut self.notices);
+                more |= deliver_into(reader, writer, &queue, &self.board, &mut self.notices);
             }
         }
         more
@@ -446,7 +445,8 @@ impl Group {
             membership
                 .state
                 .store(membership_state::EXPELLED, Ordering::Release);
-            // Wakes a sleeper so that it sees that it was expelled; it may be gone, too.
+            // Wakes sleepers so that they see that they were expelled; they may be gone, too.
+            reader.new.page.sleepers().wake_all();
             let _ = reader.ring(1, board);
             expelled += 1;
             notices.push(Notice::Expelled {
@@ -473,13 +473,15 @@ impl Group {
         readers.retain_mut(|reader| {
             let page = &reader.new.page;
             let from = core::mem::replace(&mut reader.rung, tail);
-            if reader.new.own.is_some() {
+            if reader.new.queue.is_some() {
                 return true; // delivered into the socket itself
             }
             if (page.has(FILTERED) || *batch_is_mixed) && !is_any_wanted(reader, writer, from, tail)
             {
                 return true;
             }
+            let woken = page.sleepers().wake(*batch);
+            board.count(Counter::Rings, u64::from(woken));
             let bytes = page.doorbell().bytes_to_ring(*batch, page.has(EACH_EDGE));
             if bytes > 0 && reader.ring(bytes, board) == Err(Errno::CONNREFUSED) {
                 notices.push(Notice::SocketGone {
@@ -492,14 +494,22 @@ impl Group {
 
     fn usage(&mut self) -> GroupUsage {
         let tail = self.writer.tail();
+        let (writer, last) = (&self.writer, self.seq);
         let readers: Vec<_> = self
             .readers
             .iter_mut()
             .map(|reader| {
                 let next = reader.cursor(tail).unwrap_or(reader.seen);
+                // A cursor that its owner put between two records shows a wrong place, to him.
+                let delivered = if next < tail {
+                    Seq(writer.head_at(next).seq.0.saturating_sub(1))
+                } else {
+                    last
+                };
                 ReaderUsage {
                     socket: reader.new.socket,
                     lag_bytes: tail - next,
+                    delivered,
                 }
             })
             .collect();
@@ -550,7 +560,7 @@ fn is_wanted(reader: &Reader, origin: &Origin) -> bool {
 fn deliver_into(
     reader: &mut Reader,
     writer: &LogWriter<Mapped<LogHeader>>,
-    own: &Descriptor,
+    queue: &KernelQueue,
     board: &Board,
     notices: &mut Vec<Notice>,
 ) -> bool {
@@ -566,15 +576,15 @@ fn deliver_into(
         }
         let record = writer.record_at(next);
         let len = record.head.len as usize;
-        if is_wanted(reader, &record.origin()) {
-            if !has_queue_room(own, len) {
+        let origin = record.origin();
+        if is_wanted(reader, &origin) {
+            if !queue.has_room(len) {
                 return true;
             }
             payload.resize(len, 0);
             record.read(&mut payload);
-            let sent = &payload[..len.min(KERNEL_DATAGRAM_MAX)];
-            match rustix::net::send(&*reader.new.bell, sent, SendFlags::DONTWAIT) {
-                Ok(_) => board.count(Counter::KernelDelivered, 1),
+            match queue.send(&reader.new.bell, &origin, &payload) {
+                Ok(()) => board.count(Counter::KernelDelivered, 1),
                 Err(Errno::AGAIN | Errno::NOBUFS) => return true,
                 Err(_) => {
                     notices.push(Notice::SocketGone {
@@ -588,18 +598,4 @@ fn deliver_into(
         membership.cursor().next.store(position, Ordering::Release);
     }
     true
-}
-
-/// Whether one more datagram of `len` bytes fits into the socket's receive queue, as the kernel
-/// accounts for it: payload in whole pages beyond the first, and a buffer head.
-fn has_queue_room(own: &Descriptor, len: usize) -> bool {
-    let Some((allocated, limit)) = super::meminfo::receive_queue(own) else {
-        return false;
-    };
-    let need = if len <= 512 {
-        1024
-    } else {
-        len.next_multiple_of(4096) + 1024
-    };
-    allocated == 0 || allocated + need <= limit
 }

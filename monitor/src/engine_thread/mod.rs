@@ -7,7 +7,9 @@
 
 pub(crate) mod command;
 mod egress;
+pub(crate) mod kernel_queue;
 mod lanes;
+mod life;
 mod meminfo;
 
 use std::sync::Arc;
@@ -24,6 +26,7 @@ use libexo::shm::log::LogWriter;
 use libexo::shm::submit_ring::SubmitDrain;
 use libexo::sync::{Ordering, fence};
 use libexo::time::Time;
+use rustix::io::Errno;
 use rustix::thread::futex;
 
 use crate::clock;
@@ -55,9 +58,16 @@ impl EngineThread {
         tell: impl Fn() + Send + 'static,
     ) -> std::io::Result<Self> {
         let (commands, notices) = (handle.commands(), Arc::clone(&handle.notices));
+        let (born, birth) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::Builder::new()
             .name("exo-engine".to_owned())
             .spawn(move || {
+                let announced = life::announce(&board);
+                let is_alive = announced.is_ok();
+                answer(&born, announced);
+                if !is_alive {
+                    return;
+                }
                 let engine = Ring::alone(HostId(0), Params::default());
                 let groups = Groups::new(board.clone());
                 let mut state = State {
@@ -74,6 +84,8 @@ impl EngineThread {
                 };
                 state.run();
             })?;
+        // From now on whoever attaches sees that there is an engine thread.
+        birth.recv().unwrap_or(Err(Errno::CANCELED))?;
         Ok(Self {
             thread: Some(thread),
             handle,
@@ -313,8 +325,12 @@ impl<Tell: Fn()> State<Tell> {
                         lane.wait(answer);
                     }
                 }
-                Command::Deliver { socket, own, done } => {
-                    self.groups.deliver_by_kernel(socket, &own);
+                Command::Deliver {
+                    socket,
+                    queue,
+                    done,
+                } => {
+                    self.groups.deliver_by_kernel(socket, &queue);
                     answer(&done, ());
                 }
                 Command::Usage { done } => {
@@ -326,6 +342,7 @@ impl<Tell: Fn()> State<Tell> {
                     for lane in &self.lanes {
                         lane.end();
                     }
+                    self.board.engine_thread.store(0, Ordering::Release); // pairs with `is_over`
                     return true;
                 }
             }

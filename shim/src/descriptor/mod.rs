@@ -1,10 +1,12 @@
 //! Which descriptor is what: number → object, looked up without locks.
 
+mod cork;
 mod object;
 
 use core::ptr;
-use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
+pub(crate) use cork::Cork;
 pub(crate) use object::Object;
 
 /// Descriptors at or above this are never ours; programs have their low numbers first.
@@ -21,6 +23,11 @@ static HIGHEST: AtomicU32 = AtomicU32::new(0);
 pub(crate) const IN_EPOLL: u8 = 1;
 /// … edge-triggered.
 pub(crate) const EDGE: u8 = 2;
+
+/// The last edge-triggered registration of a number that asks for room: epoll set << 32 | events,
+/// and the program's data. 0 for none.
+static EDGES: [[AtomicU64; 2]; TABLE_SIZE] =
+    [const { [const { AtomicU64::new(0) }; 2] }; TABLE_SIZE];
 
 /// The object of `fd`, or `None` if the kernel has it alone.
 #[inline]
@@ -66,6 +73,46 @@ pub(crate) fn history(fd: i32) -> Option<&'static AtomicU8> {
     HISTORY.get(fd as u32 as usize)
 }
 
+#[inline]
+fn edge_words(fd: i32) -> Option<&'static [AtomicU64; 2]> {
+    #[allow(
+        clippy::cast_sign_loss,
+        reason = "a negative number is beyond the table"
+    )]
+    EDGES.get(fd as u32 as usize)
+}
+
+/// `fd` waits in `epoll` for an edge when there is room.
+pub(crate) fn note_edge(fd: i32, epoll: i32, events: u32, data: u64) {
+    if let Some([name, value]) = edge_words(fd) {
+        value.store(data, Ordering::Relaxed);
+        let epoll = u64::from(epoll.cast_unsigned());
+        name.store(epoll << 32 | u64::from(events), Ordering::Release); // pairs with `edge`
+    }
+}
+
+/// `fd` does not wait in `epoll` for an edge any more.
+#[inline]
+pub(crate) fn forget_edge(fd: i32, epoll: i32) {
+    if let Some([name, _]) = edge_words(fd) {
+        let noted = name.load(Ordering::Relaxed);
+        if noted != 0 && noted >> 32 == u64::from(epoll.cast_unsigned()) {
+            name.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The epoll set, events and data by which `fd` waits for an edge when there is room.
+pub(crate) fn edge(fd: i32) -> Option<(i32, u32, u64)> {
+    let [name, value] = edge_words(fd)?;
+    let noted = name.load(Ordering::Acquire); // pairs with `note_edge`
+    #[allow(clippy::cast_possible_truncation, reason = "the two halves")]
+    (noted != 0).then(|| {
+        let (epoll, events) = ((noted >> 32) as u32, noted as u32);
+        (epoll.cast_signed(), events, value.load(Ordering::Relaxed))
+    })
+}
+
 /// Gives `fd` an object. False: the number is too high.
 pub(crate) fn put(fd: i32, object: *mut Object) -> bool {
     let Some(slot) = slot(fd) else { return false };
@@ -88,6 +135,9 @@ pub(crate) fn clear(fd: i32) -> Option<&'static Object> {
         && !crate::session::is_vfork_child()
     {
         history.store(0, Ordering::Relaxed);
+        if let Some([name, _]) = edge_words(fd) {
+            name.store(0, Ordering::Relaxed);
+        }
     }
     if slot.load(Ordering::Relaxed).is_null() || crate::session::is_vfork_child() {
         return None;

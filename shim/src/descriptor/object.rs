@@ -4,6 +4,7 @@ use core::net::SocketAddr;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
+use super::Cork;
 use libexo::client::socket::GroupSocket;
 use libexo::shm::socket_page::{SharedAddress, WRITE_SHUT, delivery};
 
@@ -45,6 +46,8 @@ pub(crate) struct Object {
     /// `shutdown` of the writing side.
     pub(crate) write_shut: AtomicBool,
     pub(crate) pending: [Pending; PENDING_MAX],
+    /// What is collected for one datagram; null until the socket is first corked.
+    cork: AtomicPtr<Cork>,
 }
 
 impl Object {
@@ -87,6 +90,32 @@ impl Object {
             .group
             .swap(Box::into_raw(Box::new(group)), Ordering::AcqRel);
         debug_assert!(old.is_null());
+    }
+
+    /// What is collected for one datagram, if the socket was ever corked.
+    #[inline]
+    pub(crate) fn cork(&self) -> Option<&'static Cork> {
+        // SAFETY: null or made by `make_cork`, given back by `retire` at the end.
+        unsafe { self.cork.load(Ordering::Acquire).as_ref() }
+    }
+
+    /// As `cork`, made if need be. `None`: there is no memory.
+    #[cold]
+    pub(crate) fn make_cork(&self) -> Option<&'static Cork> {
+        if self.cork().is_none() {
+            let made = Cork::map()?;
+            let known = self.cork.compare_exchange(
+                ptr::null_mut(),
+                made,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            );
+            if known.is_err() {
+                // SAFETY: another thread was faster; nobody has seen ours.
+                unsafe { Cork::unmap(made) };
+            }
+        }
+        self.cork()
     }
 
     /// The grant for a destination, if it is the last one that was used in this session.
@@ -183,6 +212,10 @@ pub(super) fn retire(object: &'static Object) {
         if !group.is_null() {
             (*group).unmap();
             drop(Box::from_raw(group));
+        }
+        let cork = object.cork.load(Ordering::Acquire);
+        if !cork.is_null() {
+            Cork::unmap(cork);
         }
         drop(Box::from_raw(old));
     }

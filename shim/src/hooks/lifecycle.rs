@@ -3,6 +3,7 @@
 use libc::{c_int, c_uint, sockaddr, socklen_t};
 use libexo::control::message::Request;
 
+use crate::convert::away_errno;
 use crate::descriptor::{self, Object};
 use crate::errno::fail;
 use crate::{env, real, session};
@@ -48,7 +49,15 @@ pub unsafe extern "C" fn socket(domain: c_int, kind: c_int, protocol: c_int) -> 
         && session::last().is_none()
     {
         // Early, so that unicast groups are known when the first datagram goes out.
-        let _ = session::get();
+        if session::get().is_none()
+            && !session::is_vfork_child()
+            && let Some(errno) = away_errno()
+        {
+            // Without having seen a monitor nobody can tell which addresses are groups.
+            // SAFETY: just made, and nobody else knows of it.
+            unsafe { real::close(fd) };
+            return fail(errno);
+        }
     }
     fresh(fd)
 }
@@ -122,19 +131,9 @@ pub unsafe extern "C" fn __close(fd: c_int) -> c_int {
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn __res_iclose(state: *mut libc::c_void, free_address: bool) {
-    use core::ffi::c_void;
-    use core::sync::atomic::AtomicPtr;
     // glibc closes its resolver's sockets itself; their numbers must not stay ours.
-    static SLOT: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
-    let address = real::look_up(&SLOT, c"__res_iclose");
-    if address.is_null() {
-        return;
-    }
-    // SAFETY: glibc's function of this name.
-    unsafe {
-        let function: unsafe extern "C" fn(*mut c_void, bool) = core::mem::transmute(address);
-        function(state, free_address);
-    }
+    // SAFETY: as above.
+    unsafe { real::__res_iclose(state, free_address) }
 }
 
 /// Numbers of a range that concern us, each once.

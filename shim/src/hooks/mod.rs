@@ -1,5 +1,6 @@
 //! The intercepted calls, by family.
 
+pub(crate) mod format;
 pub(crate) mod lifecycle;
 pub(crate) mod naming;
 pub(crate) mod options;

@@ -61,10 +61,14 @@ pub unsafe extern "C" fn bind(fd: c_int, name: *const sockaddr, len: socklen_t) 
                 errno::set(libc::EADDRINUSE);
             }
         }
-        if result == 0 && descriptor::get(fd).is_some() {
-            // The program joined before: a group that refuses it now is told by its datagrams'
-            // absence, as the socket is bound all the same.
-            let _ = join_pending(fd);
+        if result == 0
+            && descriptor::get(fd).is_some()
+            // The program joined before. What policy refuses is refused here, although the socket
+            // is bound; any other failure leaves the kernel's groups to who may have them.
+            && let Err(errno) = join_pending(fd)
+            && (errno == libc::EACCES || env::is_required())
+        {
+            return fail(errno);
         }
         result
     }
@@ -77,6 +81,24 @@ pub unsafe extern "C" fn connect(fd: c_int, name: *const sockaddr, len: socklen_
         if env::socket_path().is_none() {
             return real::connect(fd, name, len);
         }
+        let result = connect_any(fd, name, len);
+        if result == 0
+            && let Some(object) = descriptor::get(fd)
+            && let Some(cork) = object.cork()
+            && let Some(address) = names::parse(name, len)
+            && !object.inet6
+        {
+            // The kernel keeps both in one place: an unfinished datagram now goes there, too.
+            cork.pieces().redirect(address);
+        }
+        result
+    }
+}
+
+/// As `connect`, of the peer alone.
+unsafe fn connect_any(fd: c_int, name: *const sockaddr, len: socklen_t) -> c_int {
+    // SAFETY: as above.
+    unsafe {
         if let Some(object) = descriptor::get(fd) {
             if let Some(group) = object.group() {
                 return connect_ours(object, group, name, len);
@@ -105,7 +127,7 @@ pub unsafe extern "C" fn connect(fd: c_int, name: *const sockaddr, len: socklen_
             return result;
         }
         let Some(object) = object_of(fd) else {
-            return result;
+            return away_errno().map_or(result, fail);
         };
         object
             .peer
@@ -237,16 +259,17 @@ pub unsafe extern "C" fn shutdown(fd: c_int, how: c_int) -> c_int {
         let Some(group) = object.group() else {
             return result;
         };
-        if result != 0 {
+        if result != 0 && errno::get() != libc::ENOTCONN {
             return result;
         }
         let page = group.page();
         page.set(WRITE_SHUT, page.has(WRITE_SHUT) || writing);
         if how == libc::SHUT_RD || how == libc::SHUT_RDWR {
             page.set(READ_SHUT, true);
+            page.sleepers().wake_all();
         }
-        // The doorbell is connected, so the kernel agreed; a socket that the program did not
-        // connect is told that it is not, and its readers wake all the same.
+        // Whatever the doorbell is connected to, the kernel shut it; a socket that the program did
+        // not connect is told that it is not, and its readers wake all the same.
         if page.peer.get().is_none() {
             fail(libc::ENOTCONN)
         } else {

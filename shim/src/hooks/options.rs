@@ -9,7 +9,8 @@ use libc::{c_int, c_ulong, socklen_t};
 use libexo::client::session::Session;
 use libexo::control::message::{DemoteReason, Request};
 use libexo::shm::socket_page::{
-    EACH_EDGE, FILTERED, Membership, NONBLOCK, SOURCES_MAX, membership_state,
+    EACH_EDGE, FILTERED, Membership, NONBLOCK, PEEK_OFFSET, SOURCES_MAX, SocketPage,
+    membership_state,
 };
 
 use super::lifecycle::after_dup;
@@ -31,6 +32,8 @@ pub(super) mod wish {
     pub(crate) const HOPS6: u32 = 1 << 15;
     pub(crate) const CLASS6: u32 = 1 << 16;
     pub(crate) const ORIGINAL: u32 = 1 << 17;
+    /// `SIOCGSTAMP`, which nothing is sent along for.
+    pub(crate) const STAMP: u32 = 1 << 18;
     pub(crate) const IPV4: u32 = PKTINFO | TTL | TOS | ORIGINAL;
     pub(crate) const ANY: u32 = 0x3ff << 8;
 }
@@ -49,6 +52,7 @@ const SO_RXQ_OVFL: c_int = 40;
 /// Reads the program's wishes from the kernel's copy of the options.
 pub(crate) fn refresh_wishes(fd: c_int, object: &Object) {
     let Some(group) = object.group() else { return };
+    take_peek_offset(fd, object);
     let is_set = |level, name| option(fd, level, name).is_some_and(|value| value != 0);
     let (ip, ip6, sock) = (libc::IPPROTO_IP, libc::IPPROTO_IPV6, libc::SOL_SOCKET);
     let page = group.page();
@@ -63,6 +67,8 @@ pub(crate) fn refresh_wishes(fd: c_int, object: &Object) {
     ] {
         page.set(flag, is_set(level, name));
     }
+    page.receive_timeout_us
+        .store(receive_timeout_us(fd), Ordering::Relaxed);
     if object.inet6 {
         for (flag, name) in [
             (wish::PKTINFO6, libc::IPV6_RECVPKTINFO),
@@ -71,6 +77,33 @@ pub(crate) fn refresh_wishes(fd: c_int, object: &Object) {
         ] {
             page.set(flag, is_set(ip6, name));
         }
+    }
+}
+
+/// `SO_RCVTIMEO` of a socket; 0 for none.
+fn receive_timeout_us(fd: c_int) -> u64 {
+    // SAFETY: all zero is a time; the kernel writes at most what is there.
+    unsafe {
+        let mut limit: libc::timeval = core::mem::zeroed();
+        let mut len: socklen_t = 16; // two words
+        let (level, name) = (libc::SOL_SOCKET, libc::SO_RCVTIMEO);
+        if real::getsockopt(fd, level, name, (&raw mut limit).cast(), &raw mut len) != 0 {
+            return 0;
+        }
+        limit.tv_sec.cast_unsigned() * 1_000_000 + limit.tv_usec.cast_unsigned()
+    }
+}
+
+/// `SO_PEEK_OFF` moves from the kernel, which would apply it to the doorbell's bytes, to the page.
+fn take_peek_offset(fd: c_int, object: &Object) {
+    let Some(group) = object.receiver() else {
+        return;
+    };
+    let offset = option(fd, libc::SOL_SOCKET, libc::SO_PEEK_OFF);
+    if let Some(offset) = offset.and_then(|offset| u32::try_from(offset).ok()) {
+        crate::names::set_option(fd, libc::SOL_SOCKET, libc::SO_PEEK_OFF, -1);
+        group.page().peek_offset.store(offset, Ordering::Relaxed);
+        group.page().set(PEEK_OFFSET, true);
     }
 }
 
@@ -336,6 +369,14 @@ pub unsafe extern "C" fn setsockopt(
                 return result;
             }
         }
+        if (level, name) == (libc::SOL_SOCKET, libc::SO_DETACH_FILTER)
+            && crate::names::is_user(value.cast())
+            && len >= 4
+            && descriptor::get(fd).is_some_and(|object| object.group().is_some())
+            && crate::foreign::is_open(fd)
+        {
+            return fail(libc::ENOENT); // the filter is ours; the program has none
+        }
         let result = real::setsockopt(fd, level, name, value, len);
         if result == 0
             && is_membership(level, name)
@@ -349,6 +390,9 @@ pub unsafe extern "C" fn setsockopt(
         if result == 0
             && let Some(object) = descriptor::get(fd)
         {
+            if (level, name) == (libc::IPPROTO_UDP, libc::UDP_CORK) {
+                return super::send::cork_changed(fd, object);
+            }
             option_changed(fd, object, level, name);
         }
         result
@@ -368,14 +412,16 @@ const fn is_membership(level: c_int, name: c_int) -> bool {
 /// The kernel took an option of a socket that concerns us.
 fn option_changed(fd: c_int, object: &Object, level: c_int, name: c_int) {
     object.forget_grants();
-    if object.group().is_none() {
-        return;
-    }
+    let Some(group) = object.group() else { return };
     match (level, name) {
         (libc::SOL_SOCKET, libc::SO_ATTACH_FILTER | libc::SO_ATTACH_BPF) => {
             super::process::demote(fd, object, DemoteReason::Filter);
         }
         (libc::IPPROTO_IP, IP_MULTICAST_ALL) => {}
+        (libc::SOL_SOCKET, libc::SO_PEEK_OFF) => {
+            group.page().set(PEEK_OFFSET, false);
+            take_peek_offset(fd, object); // unless it is negative
+        }
         _ => refresh_wishes(fd, object),
     }
 }
@@ -427,7 +473,10 @@ unsafe fn change_membership(
         return Some(result);
     }
     let address = SocketAddr::new(change.group, bound.port());
-    let (session, _) = marked(address)?;
+    let Some((session, _)) = marked(address) else {
+        let is_away = session::get().is_none();
+        return away_errno().filter(|_| is_away).map(fail);
+    };
     let ours = descriptor::get(fd).and_then(Object::group);
     let is_meant = bound.ip().is_unspecified() || bound.ip() == change.group;
     if !is_meant || (ours.is_none() && !bound.ip().is_unspecified()) {
@@ -613,8 +662,32 @@ pub unsafe extern "C" fn getsockopt(
     value: *mut c_void,
     len: *mut socklen_t,
 ) -> c_int {
-    // SAFETY: as above. The program's socket is its own: the kernel's answers are right.
-    unsafe { real::getsockopt(fd, level, name, value, len) }
+    // SAFETY: as above. The program's socket is its own: the kernel's answers are right, but for
+    // what was moved to the page.
+    unsafe {
+        if name == libc::SO_PEEK_OFF && level == libc::SOL_SOCKET {
+            return peek_offset(fd, value, len);
+        }
+        real::getsockopt(fd, level, name, value, len)
+    }
+}
+
+/// `getsockopt` of `SO_PEEK_OFF`.
+#[cold]
+unsafe fn peek_offset(fd: c_int, value: *mut c_void, len: *mut socklen_t) -> c_int {
+    // SAFETY: as above; the kernel has just written as many bytes as it says.
+    unsafe {
+        let result = real::getsockopt(fd, libc::SOL_SOCKET, libc::SO_PEEK_OFF, value, len);
+        if result == 0
+            && let Some(group) = descriptor::get(fd).and_then(Object::receiver)
+            && group.page().has(PEEK_OFFSET)
+        {
+            let offset = group.page().peek_offset.load(Ordering::Relaxed);
+            let room = (*len as usize).min(4);
+            ptr::copy_nonoverlapping((&raw const offset).cast::<u8>(), value.cast(), room);
+        }
+        result
+    }
 }
 
 /// Somebody may look at the socket's readiness in the kernel from now on.
@@ -685,6 +758,14 @@ pub unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, arg: usize) -> c_int
         if !crate::names::is_user(arg as *const u8) {
             return real::ioctl(fd, request, arg);
         }
+        if let Some(socket) = object.receiver()
+            && let Some(unit_ns) = stamp_unit_ns(request)
+        {
+            let time_ns = last_stamp_ns(socket.page());
+            let (seconds, rest) = (time_ns / 1_000_000_000, time_ns % 1_000_000_000);
+            *(arg as *mut [u64; 2]) = [seconds, rest / unit_ns];
+            return 0;
+        }
         let result = real::ioctl(fd, request, arg);
         if result != 0 {
             return result;
@@ -709,4 +790,27 @@ pub unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, arg: usize) -> c_int
         }
         result
     }
+}
+
+/// What the fraction of a second counts in `SIOCGSTAMP` and `SIOCGSTAMPNS`, old and new.
+const fn stamp_unit_ns(request: c_ulong) -> Option<u64> {
+    match request {
+        0x8906 | 0x8010_8906 => Some(1000),
+        0x8907 | 0x8010_8907 => Some(1),
+        _ => None,
+    }
+}
+
+/// When the last datagram was ordered. As in the kernel, times are kept from the first question on,
+/// which itself is answered with the present.
+///
+/// Deviation: also when nothing was received yet, where the kernel says `ENOENT`.
+fn last_stamp_ns(page: &SocketPage) -> u64 {
+    if !page.has(wish::STAMP) {
+        page.set(wish::STAMP, true);
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+        let now_ns = now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned();
+        page.stamp_ns.store(now_ns, Ordering::Relaxed);
+    }
+    page.stamp_ns.load(Ordering::Relaxed)
 }

@@ -3,19 +3,30 @@
 //! The kernel's readiness of such a socket is right while somebody is registered as looking at it
 //! (`libexo::shm::doorbell`). These hooks register, look at shared memory first, and otherwise let
 //! the kernel wait. `epoll_wait` needs no hook: a socket in an epoll set is always looked at.
+//!
+//! The kernel says that such a socket is writable at all times. While this process's lane is full
+//! `poll` and `select` say that it is not, so a program that both sends and receives goes on to
+//! receive. epoll goes on saying it; who waits there for an edge gets one with each `EAGAIN`.
 
 use core::sync::atomic::Ordering;
 
 use libc::{c_int, epoll_event, nfds_t, pollfd, sigset_t, size_t, timespec};
 use libexo::client::session::Session;
 use libexo::client::socket::{GroupSocket, is_expelled};
+use libexo::shm::doorbell::STICKY;
 use libexo::shm::socket_page::READ_SHUT;
+use libexo::shm::submit_ring::DATAGRAM_MAX;
 
 use super::options::make_sticky;
 use crate::descriptor::{self, EDGE, IN_EPOLL, Object};
 use crate::{real, session};
 
 const READABLE: i16 = libc::POLLIN | libc::POLLRDNORM;
+/// Between a datagram's publication and its doorbell byte lie some microseconds.
+pub(super) const LOOKS_FOR_THE_BELL: u32 = 100;
+const WRITABLE: i16 = libc::POLLOUT | libc::POLLWRNORM | libc::POLLWRBAND;
+/// How long a wait for a full lane goes on before it looks again.
+pub(super) const PAUSE_NS: u64 = 1_000_000;
 
 /// The socket, if `fd` is read from shared memory.
 #[inline]
@@ -33,8 +44,28 @@ pub(super) fn is_readable(socket: &GroupSocket, session: &Session) -> bool {
     }
     socket.is_readable(session)
         || page.has(READ_SHUT)
-        || page.mail_sent.load(Ordering::SeqCst) != page.mail_taken.load(Ordering::SeqCst)
+        || page.has_mail()
         || is_expelled(page)
+        || socket.is_orphaned()
+}
+
+/// Whether who looks from outside does not see yet what the log holds already. A program that looks
+/// in both ways is told here only what it will be told there.
+fn is_bell_late(entry: &pollfd, session: &Session) -> bool {
+    entry.events & READABLE != 0
+        && entry.revents & READABLE == 0
+        && receiver(entry.fd).is_some_and(|(_, socket)| is_watched_and_readable(socket, session))
+}
+
+pub(super) fn is_watched_and_readable(socket: &GroupSocket, session: &Session) -> bool {
+    let interest = socket.page().doorbell().interest;
+    interest.load(Ordering::Relaxed) & STICKY != 0 && socket.is_readable(session)
+}
+
+/// Whether a send on `fd` would have to wait for room.
+#[inline]
+pub(super) fn is_full(fd: c_int, session: &Session) -> bool {
+    descriptor::get(fd).is_some() && !session.has_room(DATAGRAM_MAX) && !session.has_ended()
 }
 
 /// Where a wait ends.
@@ -86,10 +117,14 @@ pub(super) fn nanoseconds_of(limit: Option<&timespec>) -> Result<Option<u64>, ()
     }
 }
 
-/// Sets what is readable in shared memory; returns how many entries have something to report.
+/// Sets what is readable in shared memory, clears what is not writable there; returns how many
+/// entries have something to report.
 fn merge(fds: &mut [pollfd], session: &Session) -> c_int {
     let mut count = 0;
     for entry in fds {
+        if entry.revents & WRITABLE != 0 && is_full(entry.fd, session) {
+            entry.revents &= !WRITABLE;
+        }
         if entry.events & READABLE != 0
             && let Some((_, socket)) = receiver(entry.fd)
         {
@@ -113,6 +148,11 @@ fn any_readable(fds: &[pollfd], session: &Session) -> bool {
     })
 }
 
+fn any_full(fds: &[pollfd], session: &Session) -> bool {
+    fds.iter()
+        .any(|entry| entry.events & WRITABLE != 0 && is_full(entry.fd, session))
+}
+
 fn each_receiver(fds: &[pollfd], each: impl Fn(&'static Object, &'static GroupSocket)) {
     for entry in fds {
         if entry.events & READABLE != 0
@@ -123,27 +163,52 @@ fn each_receiver(fds: &[pollfd], each: impl Fn(&'static Object, &'static GroupSo
     }
 }
 
-/// The heart of `poll` and `ppoll`. `wait` is the real call with a limit.
+/// The heart of `poll` and `ppoll`. `call` is the real call with an array and a limit.
 unsafe fn poll_ours(
     fds: *mut pollfd,
     count: nfds_t,
     limit_ns: Option<u64>,
-    wait: impl Fn(Option<u64>) -> c_int,
+    call: impl Fn(*mut pollfd, nfds_t, Option<u64>) -> c_int,
 ) -> c_int {
+    let wait = |limit| call(fds, count, limit);
     let Some(session) = session::get().or_else(session::last) else {
         return wait(limit_ns);
     };
-    // SAFETY: the caller's array; a bad pointer fails in `wait` below before it is used again.
+    // SAFETY: the caller's array; `concerns_us` has read it.
     let fds = unsafe { core::slice::from_raw_parts_mut(fds, usize::try_from(count).unwrap_or(0)) };
     let limit = Limit::after_ns(limit_ns);
+    let mut wakes = 0;
     loop {
         if any_readable(fds, session) {
-            let result = wait(Some(0));
+            let mut result = wait(Some(0));
+            for _ in 0..LOOKS_FOR_THE_BELL {
+                if result < 0 || !fds.iter().any(|entry| is_bell_late(entry, session)) {
+                    break;
+                }
+                rustix::thread::sched_yield();
+                result = wait(Some(0));
+            }
             return if result < 0 {
                 result
             } else {
                 merge(fds, session)
             };
+        }
+        if any_full(fds, session) {
+            let mut result = wait(Some(0));
+            if result >= 0 {
+                result = merge(fds, session);
+            }
+            let left = limit.left_ns();
+            if result != 0 || left == Some(0) {
+                return result;
+            }
+            session.wake_engine();
+            let pause = left.map_or(PAUSE_NS, |left| left.min(PAUSE_NS));
+            if call(core::ptr::null_mut(), 0, Some(pause)) < 0 {
+                return -1;
+            }
+            continue;
         }
         each_receiver(fds, |object, socket| {
             object.sleepers.fetch_add(1, Ordering::AcqRel);
@@ -167,8 +232,10 @@ unsafe fn poll_ours(
         }
         if result > 0 {
             // A doorbell byte without a datagram: somebody else took it. Let it be taken out.
+            wakes += 1;
             for entry in fds.iter() {
                 if let Some((_, socket)) = receiver(entry.fd) {
+                    socket.was_woken_for_nothing(wakes);
                     let _ = socket.next_len(session, crate::convert::borrow(entry.fd));
                 }
             }
@@ -177,7 +244,15 @@ unsafe fn poll_ours(
     }
 }
 
-/// Whether some entry is read from shared memory.
+/// Whether the kernel's answer for a socket of ours may have to be changed.
+#[inline(never)]
+fn concerns(entry: &pollfd, object: &Object) -> bool {
+    (entry.events & READABLE != 0 && object.receiver().is_some())
+        || (entry.events & WRITABLE != 0
+            && session::get().is_some_and(|session| is_full(entry.fd, session)))
+}
+
+/// Whether some entry does.
 unsafe fn concerns_us(fds: *const pollfd, count: nfds_t) -> bool {
     if !descriptor::is_used() || !crate::names::is_user(fds.cast()) {
         return false;
@@ -186,7 +261,7 @@ unsafe fn concerns_us(fds: *const pollfd, count: nfds_t) -> bool {
     // SAFETY: the caller's array.
     (0..count).any(|i| unsafe {
         let entry = &*fds.add(i);
-        entry.events & READABLE != 0 && receiver(entry.fd).is_some()
+        descriptor::get(entry.fd).is_some_and(|object| concerns(entry, object))
     })
 }
 
@@ -198,7 +273,7 @@ pub unsafe extern "C" fn poll(fds: *mut pollfd, count: nfds_t, timeout: c_int) -
             return real::poll(fds, count, timeout);
         }
         let limit = u64::try_from(timeout).ok().map(|ms| ms * 1_000_000);
-        poll_ours(fds, count, limit, |limit| {
+        poll_ours(fds, count, limit, |fds, count, limit| {
             let timeout = limit.map_or(-1, |ns| {
                 c_int::try_from(ns.div_ceil(1_000_000)).unwrap_or(c_int::MAX)
             });
@@ -240,7 +315,7 @@ pub unsafe extern "C" fn ppoll(
         let (true, Ok(limit)) = (concerns_us(fds, count), limit) else {
             return real::ppoll(fds, count, timeout, mask);
         };
-        poll_ours(fds, count, limit, |limit| {
+        poll_ours(fds, count, limit, |fds, count, limit| {
             let limit = limit.map(timespec_of);
             let limit = limit
                 .as_ref()
@@ -287,18 +362,50 @@ pub unsafe extern "C" fn epoll_ctl(
     // SAFETY: as above.
     unsafe {
         let result = real::epoll_ctl(epoll, op, fd, event);
-        if result == 0 && op != libc::EPOLL_CTL_DEL && !session::is_vfork_child() {
-            let edge = event
-                .as_ref()
-                .is_some_and(|event| event.events & libc::EPOLLET.cast_unsigned() != 0);
-            if let Some(history) = descriptor::history(fd) {
-                let seen = IN_EPOLL | if edge { EDGE } else { 0 };
-                history.fetch_or(seen, Ordering::Relaxed);
-            }
-            if let Some(object) = descriptor::get(fd) {
-                make_sticky(object, edge);
-            }
+        if result == 0 && !session::is_vfork_child() {
+            let event = event.as_ref().filter(|_| op != libc::EPOLL_CTL_DEL);
+            note_registration(epoll, fd, event);
         }
         result
     }
+}
+
+/// What is needed of a registration once the socket is a group's.
+#[inline]
+fn note_registration(epoll: c_int, fd: c_int, event: Option<&epoll_event>) {
+    const EDGE_FOR_ROOM: u32 = (libc::EPOLLET | libc::EPOLLOUT).cast_unsigned();
+    const ONE_SHOT: u32 = libc::EPOLLONESHOT.cast_unsigned();
+    let Some(event) = event else {
+        descriptor::forget_edge(fd, epoll);
+        return;
+    };
+    let events = event.events;
+    let edge = events & libc::EPOLLET.cast_unsigned() != 0;
+    if let Some(history) = descriptor::history(fd) {
+        let seen = IN_EPOLL | if edge { EDGE } else { 0 };
+        history.fetch_or(seen, Ordering::Relaxed);
+    }
+    if events & (EDGE_FOR_ROOM | ONE_SHOT) == EDGE_FOR_ROOM {
+        descriptor::note_edge(fd, epoll, events, event.u64);
+    } else {
+        descriptor::forget_edge(fd, epoll);
+    }
+    if let Some(object) = descriptor::get(fd) {
+        make_sticky(object, edge);
+    }
+}
+
+/// A send on `fd` found the lane full and will not wait. Who waits for an edge to try again gets
+/// one: the kernel looks at the socket anew when its registration is written again.
+pub(super) fn give_edge(fd: c_int) {
+    let Some((epoll, events, data)) = descriptor::edge(fd) else {
+        return;
+    };
+    let errno = crate::errno::get();
+    let mut event = epoll_event { events, u64: data };
+    // SAFETY: a valid event. It fails when the registration is gone, and then nobody waits.
+    let _ = unsafe { real::epoll_ctl(epoll, libc::EPOLL_CTL_MOD, fd, &raw mut event) };
+    // It will come again at once; the monitor may need the core to make room.
+    rustix::thread::sched_yield();
+    crate::errno::set(errno);
 }

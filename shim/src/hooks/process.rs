@@ -1,17 +1,17 @@
 //! The process's beginning, and what leaves it: `exec`, `fdopen`, descriptors that are passed on.
 
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use libc::{c_char, c_int, c_void, msghdr};
 use libexo::client::socket::GroupSocket;
 use libexo::control::message::{DemoteReason, Request};
 use libexo::shm::region::Descriptor;
-use libexo::shm::socket_page::{NONBLOCK, delivery};
+use libexo::shm::socket_page::NONBLOCK;
 use rustix::fd::AsFd;
 
 use crate::convert::borrow;
 use crate::descriptor::{self, Object};
-use crate::{env, real, session};
+use crate::{env, foreign, real, session};
 
 /// At load: sockets that this process inherited from a program that used Exo are found again.
 pub(crate) fn start() {
@@ -50,13 +50,16 @@ pub(crate) fn adopt(fd: c_int) {
     if descriptor::get(fd).is_some() {
         return;
     }
-    // A doorbell is a UDP socket that is connected to the loopback.
+    // A doorbell is a UDP socket that is connected to the loopback, or was.
     let Ok(domain) = rustix::net::sockopt::socket_domain(borrow(fd)) else {
         return;
     };
     let is_inet =
         domain == rustix::net::AddressFamily::INET || domain == rustix::net::AddressFamily::INET6;
-    if !is_inet || !crate::convert::is_udp(fd) || rustix::net::getpeername(borrow(fd)).is_err() {
+    if !is_inet || !crate::convert::is_udp(fd) {
+        return;
+    }
+    if rustix::net::getpeername(borrow(fd)).is_err() && !foreign::is_open(fd) {
         return;
     }
     let Ok(cookie) = rustix::net::sockopt::socket_cookie(borrow(fd)) else {
@@ -102,9 +105,14 @@ pub(crate) fn demote(fd: c_int, object: &Object, reason: DemoteReason) {
     let Some(session) = session::get() else {
         return;
     };
-    // Room for many datagrams: the monitor sends no more than fit. Beyond the system's limit only
-    // a privileged program gets it.
-    crate::names::set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, 4 << 20);
+    // Room for many datagrams: the monitor sends no more than fit, and the kernel gives no more
+    // than the system's limit.
+    let wanted = 4 << 20;
+    let room = crate::names::option(fd, libc::SOL_SOCKET, libc::SO_RCVBUF).unwrap_or(0);
+    if room < wanted {
+        crate::names::set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, wanted);
+    }
+    let opened = foreign::open(fd, group.page());
     // Nothing of the doorbell's may be left in the queue.
     let doorbell = group.page().doorbell();
     let mut byte = [0];
@@ -118,7 +126,15 @@ pub(crate) fn demote(fd: c_int, object: &Object, reason: DemoteReason) {
         socket: group.id(),
         reason,
     };
-    if session.call(request, &[borrow(fd).as_fd()]).is_err() {
+    let own = borrow(fd);
+    let called = match &opened {
+        Some(opened) => session.call(request, &[own, opened.raw.as_fd()]),
+        None => session.call(request, &[own]),
+    };
+    if called.is_err() {
+        if let Some(opened) = opened {
+            opened.undo(fd);
+        }
         doorbell.token.store(0, Ordering::SeqCst);
     }
 }
@@ -224,9 +240,19 @@ pub(super) unsafe fn note_passed(message: *const msghdr) {
 pub(super) unsafe fn note_received(message: *const msghdr) {
     // SAFETY: the kernel has just filled the message.
     unsafe {
-        if message.is_null() || (*message).msg_controllen == 0 || env::socket_path().is_none() {
-            return;
+        if !message.is_null() && (*message).msg_controllen != 0 {
+            take_passed(message);
         }
+    }
+}
+
+#[inline(never)]
+unsafe fn take_passed(message: *const msghdr) {
+    if env::socket_path().is_none() {
+        return;
+    }
+    // SAFETY: by contract.
+    unsafe {
         each_passed(message, |fd| {
             super::lifecycle::fresh(fd);
             adopt(fd);
@@ -412,6 +438,81 @@ pub unsafe extern "C" fn execvp(name: *const c_char, argv: *const *const c_char)
     unsafe { execvpe(name, argv, environ) }
 }
 
+/// Defines an `exec` that takes its words one by one. Stable Rust cannot define such a function, so a
+/// few instructions put the words that came in registers in front of those on the stack, which
+/// makes the array that the others take, and call `$listed` with it. Nothing is allocated: the
+/// caller may be a `vfork` child.
+macro_rules! listed {
+    ($name:ident, $listed:ident) => {
+        #[cfg(target_arch = "x86_64")]
+        #[unsafe(naked)]
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn $name() {
+            core::arch::naked_asm!(
+                "endbr64",
+                "pop rax", // the return address, whose place the last register takes
+                "push r9",
+                "push r8",
+                "push rcx",
+                "push rdx",
+                "push rsi",
+                "mov rsi, rsp",
+                "push rax", // and the stack is aligned to 16 bytes
+                "call {listed}",
+                "pop rcx",
+                "mov [rsp + 32], rcx",
+                "add rsp, 32",
+                "ret",
+                listed = sym $listed,
+            );
+        }
+
+        #[cfg(target_arch = "aarch64")]
+        #[unsafe(naked)]
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn $name() {
+            core::arch::naked_asm!(
+                "hint #34", // bti c
+                "stp x6, x7, [sp, #-16]!",
+                "stp x4, x5, [sp, #-16]!",
+                "stp x2, x3, [sp, #-16]!",
+                "stp x30, x1, [sp, #-16]!",
+                "add x1, sp, #8",
+                "bl {listed}",
+                "ldr x30, [sp], #64",
+                "ret",
+                listed = sym $listed,
+            );
+        }
+    };
+}
+
+// `execl`, `execlp` and `execle`, which call no other function that could be intercepted.
+listed!(execl, execl_listed);
+listed!(execlp, execlp_listed);
+listed!(execle, execle_listed);
+
+unsafe extern "C" fn execl_listed(path: *const c_char, argv: *const *const c_char) -> c_int {
+    // SAFETY: as above.
+    unsafe { execv(path, argv) }
+}
+
+unsafe extern "C" fn execlp_listed(name: *const c_char, argv: *const *const c_char) -> c_int {
+    // SAFETY: as above.
+    unsafe { execvp(name, argv) }
+}
+
+unsafe extern "C" fn execle_listed(path: *const c_char, argv: *const *const c_char) -> c_int {
+    // SAFETY: by the manual page a null pointer ends the words, and the environment follows it.
+    unsafe {
+        let mut end = argv;
+        while !(*end).is_null() {
+            end = end.add(1);
+        }
+        execve(path, argv, (*end.add(1)).cast())
+    }
+}
+
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fexecve(
     fd: c_int,
@@ -462,13 +563,19 @@ pub unsafe extern "C" fn posix_spawnp(
     }
 }
 
-/// The process sets up an `io_uring`, which reads and writes without the hooks.
-pub(super) fn demote_all(reason: DemoteReason) {
-    descriptor::for_each(|fd, object| {
-        if object.group().is_some_and(|group| {
-            group.page().delivery.load(Ordering::Relaxed) == delivery::SHARED_MEMORY
-        }) {
-            demote(fd, object, reason);
-        }
-    });
+/// Whether this process has set up an `io_uring`.
+static USES_RINGS: AtomicBool = AtomicBool::new(false);
+
+/// The process sets up an `io_uring`, which reads and writes without the hooks: its sockets, and
+/// those that become members later, are the kernel's to deliver.
+pub(super) fn demote_for_rings() {
+    USES_RINGS.store(true, Ordering::Relaxed); // by the thread that will use the ring
+    descriptor::for_each(|fd, object| demote(fd, object, DemoteReason::IoUring));
+}
+
+/// A socket became a member.
+pub(crate) fn joined(fd: c_int, object: &Object) {
+    if USES_RINGS.load(Ordering::Relaxed) {
+        demote(fd, object, DemoteReason::IoUring);
+    }
 }

@@ -49,9 +49,15 @@ pub unsafe extern "C" fn syscall(
                 c_long::from(poll::epoll_ctl(a as c_int, b as c_int, c as c_int, d as _))
             }
             libc::SYS_io_uring_setup => {
-                process::demote_all(DemoteReason::IoUring);
-                real::syscall(number, a, b, c, d, e, f)
+                let ring = real::syscall(number, a, b, c, d, e, f);
+                if ring >= 0 {
+                    let errno = crate::errno::get();
+                    process::demote_for_rings();
+                    crate::errno::set(errno);
+                }
+                ring
             }
+            libc::SYS_execve => c_long::from(process::execve(a as _, b as _, c as _)),
             _ if !descriptor::is_used() => real::syscall(number, a, b, c, d, e, f),
             libc::SYS_read => recv::read(a as c_int, b as _, c) as c_long,
             libc::SYS_write => send::write(a as c_int, b as _, c) as c_long,
@@ -103,7 +109,11 @@ pub unsafe extern "C" fn splice(
                 libc::pread(input, page.as_mut_ptr().cast(), room, *off_in)
             };
             match usize::try_from(got) {
-                Ok(got) if got > 0 => send::send(output, page.as_ptr().cast(), got, 0),
+                Ok(got) if got > 0 => {
+                    let is_piece = flags & libc::SPLICE_F_MORE != 0;
+                    let flags = if is_piece { libc::MSG_MORE } else { 0 };
+                    send::send(output, page.as_ptr().cast(), got, flags)
+                }
                 _ => got,
             }
         };

@@ -4,6 +4,7 @@ use core::ffi::c_void;
 use core::net::{IpAddr, SocketAddr, SocketAddrV6};
 use core::ptr;
 use core::sync::atomic::Ordering;
+use core::time::Duration;
 
 use libc::{
     c_int, c_uint, cmsghdr, iovec, mmsghdr, msghdr, size_t, sockaddr, socklen_t, ssize_t, timespec,
@@ -12,18 +13,23 @@ use libexo::client::pair::{MAIL_BYTE, MAIL_HEADER_BYTES, TOKEN_BYTE};
 use libexo::client::session::Session;
 use libexo::client::socket::{GroupSocket, Incoming, is_expelled};
 use libexo::shm::log::Origin;
-use libexo::shm::socket_page::{NONBLOCK, READ_SHUT};
+use libexo::shm::socket_page::{NONBLOCK, PEEK_OFFSET, READ_SHUT, SocketPage, delivery};
+use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
 use super::options::wish;
+use super::poll::now_ns;
 use crate::convert::borrow;
 use crate::descriptor::{self, Object};
 use crate::errno::{fail, fail_len};
-use crate::{names, real, session};
+use crate::{names, probe, real, session};
 
 /// Looks at the log before a receiver goes to sleep: a few hundred nanoseconds, in which a
 /// sender on another core that is just at it gets through.
-const LOOKS_BEFORE_SLEEP: u32 = 100;
+const LOOKS_BEFORE_SLEEP: u32 = 16;
+
+/// Doorbell bytes taken away in front of a relayed datagram before the caller asks again.
+const TRIES_FOR_MAIL: u32 = 64;
 
 /// Where a datagram is to be put: the caller's buffers and what it wants to know.
 pub(super) struct Target {
@@ -45,44 +51,46 @@ struct Received {
     /// The group it was sent to and the interface, for `IP_PKTINFO`; `None` for a plain unicast one.
     group: Option<(SocketAddr, u32)>,
     dropped: u64,
+    /// It did not find room whole.
+    cut: bool,
     /// A buffer that cannot be the program's.
     fault: bool,
 }
 
 impl Target {
-    /// Whether every buffer can be a program's memory.
-    #[inline]
-    fn is_user(&self) -> bool {
-        (0..self.count).all(|i| {
-            // SAFETY: `count` entries by contract.
-            let part = unsafe { &*self.iov.add(i) };
-            part.iov_len == 0 || names::is_user(part.iov_base.cast())
-        })
+    /// Bytes that there is room for.
+    fn room(&self) -> usize {
+        // SAFETY: `count` entries by contract.
+        let lengths = (0..self.count).map(|i| unsafe { (*self.iov.add(i)).iov_len });
+        lengths.fold(0, usize::saturating_add)
     }
 
-    /// Copies the payload into the buffers.
+    /// Copies the payload from byte `from` on into the buffers. `None`: one of them is not there.
     ///
     /// # Safety
     ///
-    /// The buffers are writable.
+    /// The buffers are not unmapped meanwhile.
     #[inline]
-    unsafe fn copy(&self, incoming: &Incoming<'_>) -> usize {
+    unsafe fn copy(&self, incoming: &Incoming<'_>, from: usize) -> Option<usize> {
+        let left = incoming.record.head.len as usize - from;
         let mut copied = 0;
         for i in 0..self.count {
-            // SAFETY: `count` entries by contract, each with a writable buffer.
-            unsafe {
-                let part = &*self.iov.add(i);
-                if part.iov_len > 0 {
-                    copied += incoming
-                        .record
-                        .copy_to(copied, part.iov_base.cast(), part.iov_len);
+            // SAFETY: `count` entries by contract.
+            let part = unsafe { &*self.iov.add(i) };
+            let len = part.iov_len.min(left - copied);
+            let target = part.iov_base.cast();
+            if len > 0 {
+                if !probe::is_writable(target, len) {
+                    return None;
                 }
+                // SAFETY: writable, as just seen.
+                copied += unsafe { incoming.record.copy_to(from + copied, target, len) };
             }
-            if copied == incoming.record.head.len as usize {
+            if copied == left {
                 break;
             }
         }
-        copied
+        Some(copied)
     }
 }
 
@@ -103,43 +111,168 @@ pub(super) unsafe fn receive(
         return fail_len(libc::ENETDOWN);
     };
     let peek = flags & libc::MSG_PEEK != 0;
+    let mut wait = Wait::default();
+    if peek && socket.page().has(PEEK_OFFSET) {
+        // SAFETY: by contract.
+        return unsafe { peek_at_offset(fd, object, socket, session, flags, target) };
+    }
     loop {
         let wants = socket.page().has(wish::ANY);
         let got = socket.receive(session, borrow(fd), peek, |incoming| {
-            let fault = !target.is_user();
-            let copied = if fault {
-                0
-            } else {
-                // SAFETY: by contract.
-                unsafe { target.copy(incoming) }
-            };
-            let membership = incoming.membership;
-            Received {
-                len: incoming.record.head.len as usize,
-                copied,
-                origin: incoming.record.origin(),
-                time_ns: incoming.record.head.time.0,
-                group: wants.then(|| {
-                    let group = membership.address.get();
-                    let any = SocketAddr::new(IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED), 0);
-                    (
-                        group.unwrap_or(any),
-                        membership.interface.load(Ordering::Relaxed),
-                    )
-                }),
-                dropped: membership.dropped.load(Ordering::Relaxed),
-                fault,
-            }
+            // SAFETY: by contract.
+            unsafe { take_in(target, incoming, 0, wants) }
         });
         if let Some(received) = got {
             // SAFETY: by contract.
             return unsafe { finish(object, socket, target, flags, &received) };
         }
         // SAFETY: by contract.
-        if let Some(result) = unsafe { receive_slow(fd, object, socket, session, flags, target) } {
+        let slow = unsafe { receive_slow(fd, object, socket, session, flags, target, &mut wait) };
+        if let Some(result) = slow {
             return result;
         }
     }
+}
+
+/// How long one call has waited.
+#[derive(Default)]
+struct Wait {
+    /// By the monotonic clock; `None` until the first sleep of a call with `SO_RCVTIMEO`.
+    deadline_ns: Option<u64>,
+}
+
+impl Wait {
+    /// What is left; `None` for no limit.
+    fn left(&mut self, socket: &GroupSocket) -> Option<Duration> {
+        let limit_us = socket.page().receive_timeout_us.load(Ordering::Relaxed);
+        if limit_us == 0 {
+            return None;
+        }
+        let now = now_ns();
+        let limit_ns = limit_us.saturating_mul(1000);
+        let deadline = *self
+            .deadline_ns
+            .get_or_insert_with(|| now.saturating_add(limit_ns));
+        Some(Duration::from_nanos(deadline.saturating_sub(now)))
+    }
+}
+
+/// Copies what `incoming` has from byte `from` on.
+///
+/// # Safety
+///
+/// As `receive`.
+#[inline]
+unsafe fn take_in(target: &Target, incoming: &Incoming<'_>, from: usize, wants: bool) -> Received {
+    // SAFETY: by contract.
+    let copied = unsafe { target.copy(incoming, from) };
+    let (fault, copied) = (copied.is_none(), copied.unwrap_or(0));
+    let membership = incoming.membership;
+    let len = incoming.record.head.len as usize;
+    Received {
+        len,
+        copied,
+        origin: incoming.record.origin(),
+        time_ns: incoming.record.head.time.0,
+        group: wants.then(|| {
+            let group = membership.address.get();
+            let any = SocketAddr::new(IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED), 0);
+            (
+                group.unwrap_or(any),
+                membership.interface.load(Ordering::Relaxed),
+            )
+        }),
+        dropped: membership.dropped.load(Ordering::Relaxed),
+        cut: copied < len,
+        fault,
+    }
+}
+
+/// A peek with `SO_PEEK_OFF`.
+///
+/// Beyond the last datagram the call sleeps until one comes, although there is something to receive.
+///
+/// # Safety
+///
+/// As `receive`.
+#[cold]
+unsafe fn peek_at_offset(
+    fd: c_int,
+    object: &'static Object,
+    socket: &'static GroupSocket,
+    session: &'static Session,
+    flags: c_int,
+    target: &Target,
+) -> ssize_t {
+    let page = socket.page();
+    let sleepers = page.sleepers();
+    let mut wait = Wait::default();
+    let mut announced = None;
+    let result = loop {
+        let offset = page.peek_offset.load(Ordering::Relaxed);
+        let wants = page.has(wish::ANY);
+        let got = socket.peek_at(session, offset, |incoming, from| {
+            // SAFETY: by contract.
+            let mut received = unsafe { take_in(target, incoming, from, wants) };
+            // The kernel's own comparison: a buffer that is just large enough is cut, too.
+            let room = target.room();
+            received.cut = room <= received.len - from && room < received.len;
+            received
+        });
+        if let Some(received) = got {
+            // SAFETY: by contract.
+            break unsafe { finish(object, socket, target, flags, &received) };
+        }
+        if !socket.is_readable(session) {
+            // SAFETY: by contract.
+            let slow =
+                unsafe { receive_slow(fd, object, socket, session, flags, target, &mut wait) };
+            match slow {
+                Some(result) => break result,
+                None => continue,
+            }
+        }
+        if flags & libc::MSG_DONTWAIT != 0 || page.has(NONBLOCK) {
+            break fail_len(libc::EAGAIN);
+        }
+        if page.has(READ_SHUT) {
+            break 0;
+        }
+        let limit = wait.left(socket);
+        if limit == Some(Duration::ZERO) {
+            break fail_len(libc::EAGAIN);
+        }
+        let Some(seen) = announced else {
+            announced = Some(sleepers.announce());
+            continue; // looks once more
+        };
+        if cancellable(|| sleepers.sleep(seen, limit)) == Err(Errno::INTR) {
+            break fail_len(libc::EINTR);
+        }
+        sleepers.retract();
+        announced = None;
+    };
+    if announced.is_some() {
+        sleepers.retract();
+    }
+    result
+}
+
+/// A peek moves the offset on, taking a datagram moves it back, by what the call returns.
+#[cold]
+fn move_peek_offset(page: &SocketPage, flags: c_int, len: usize) {
+    let len = u32::try_from(len).unwrap_or(u32::MAX);
+    let moved = |offset: u32| {
+        Some(if flags & libc::MSG_PEEK != 0 {
+            offset.saturating_add(len)
+        } else {
+            offset.saturating_sub(len)
+        })
+    };
+    // Relaxed: it orders nothing. The closure always has an answer.
+    let _ = page
+        .peek_offset
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, moved);
 }
 
 /// The log is empty: plain datagrams, ends, and waiting. `None` means to look again.
@@ -155,6 +288,7 @@ unsafe fn receive_slow(
     session: &'static Session,
     flags: c_int,
     target: &Target,
+    wait: &mut Wait,
 ) -> Option<ssize_t> {
     let page = socket.page();
     if socket.lacks_a_log() {
@@ -167,11 +301,22 @@ unsafe fn receive_slow(
     if is_expelled(page) {
         return Some(fail_len(libc::ECONNABORTED));
     }
-    if page.mail_sent.load(Ordering::SeqCst) != page.mail_taken.load(Ordering::SeqCst) {
+    if page.has_mail() {
         // SAFETY: by contract.
-        if let Some(received) = unsafe { take_mail(fd, object, socket, flags, target) } {
+        if let Some(received) = unsafe { take_mail(fd, object, socket, session, flags, target) } {
             return Some(received);
         }
+        if socket.is_readable(session) {
+            return None;
+        }
+    }
+    if socket.is_orphaned() {
+        // Looked again: the last of the order was written before the end was.
+        return if socket.is_readable(session) {
+            None
+        } else {
+            Some(fail_len(libc::ENETDOWN))
+        };
     }
     if flags & libc::MSG_DONTWAIT != 0 || page.has(NONBLOCK) {
         return Some(fail_len(libc::EAGAIN));
@@ -185,30 +330,51 @@ unsafe fn receive_slow(
         }
         core::hint::spin_loop();
     }
-    let doorbell = page.doorbell();
-    object.sleepers.fetch_add(1, Ordering::AcqRel);
-    doorbell.begin_sleep();
-    let mut result = 1;
-    if !socket.is_readable(session) && page.delivery.load(Ordering::Acquire) == 0 {
-        let mut byte = 0_u8;
-        // The kernel's own wait on the program's own socket: time-outs, signals, cancellation and
-        // shutdown are what they always were. The byte stays in the queue.
-        // SAFETY: one writable byte.
-        result = unsafe { real::recv(fd, (&raw mut byte).cast::<c_void>(), 1, libc::MSG_PEEK) };
+    let limit = wait.left(socket);
+    if limit == Some(Duration::ZERO) {
+        return Some(fail_len(libc::EAGAIN));
     }
-    let errno = crate::errno::get();
-    doorbell.end_sleep();
+    let sleepers = page.sleepers();
+    object.sleepers.fetch_add(1, Ordering::AcqRel);
+    let seen = sleepers.announce();
+    let is_quiet = !socket.is_readable(session)
+        && !page.has_mail()
+        && !page.has(READ_SHUT)
+        && !is_expelled(page)
+        && !socket.is_orphaned()
+        && page.delivery.load(Ordering::Acquire) == delivery::SHARED_MEMORY;
+    let slept = if is_quiet {
+        cancellable(|| sleepers.sleep(seen, limit))
+    } else {
+        Ok(())
+    };
+    sleepers.retract();
     object.sleepers.fetch_sub(1, Ordering::AcqRel);
-    if page.delivery.load(Ordering::Acquire) != 0 {
+    if page.delivery.load(Ordering::Acquire) != delivery::SHARED_MEMORY {
         // SAFETY: by contract.
         return Some(unsafe { receive_from_kernel(fd, flags, target) });
     }
-    match result {
-        0 => Some(0), // shut down
-        // The monitor's end is gone; it comes back, or another error tells.
-        -1 if errno == libc::ECONNREFUSED => None,
-        -1 => Some(fail_len(errno)),
+    match slept {
+        Err(Errno::INTR) => Some(fail_len(libc::EINTR)),
+        // Woken, or the time is over: the next look tells.
         _ => None,
+    }
+}
+
+/// Does what `recv` does while it blocks: the thread may be cancelled.
+fn cancellable<R>(sleep: impl FnOnce() -> R) -> R {
+    const PTHREAD_CANCEL_ASYNCHRONOUS: c_int = 1;
+    unsafe extern "C" {
+        fn pthread_setcanceltype(kind: c_int, old: *mut c_int) -> c_int;
+    }
+    let mut kind = 0;
+    // SAFETY: nothing is held and nothing was taken that an end of the thread here would lose, as
+    // in glibc's own `recv`. The calls cannot fail for these kinds.
+    unsafe {
+        pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &raw mut kind);
+        let result = sleep();
+        pthread_setcanceltype(kind, ptr::null_mut());
+        result
     }
 }
 
@@ -244,22 +410,34 @@ unsafe fn take_mail(
     fd: c_int,
     object: &'static Object,
     socket: &'static GroupSocket,
+    session: &'static Session,
     flags: c_int,
     target: &Target,
 ) -> Option<ssize_t> {
     let page = socket.page();
     let mut first = [0];
+    let mut tries = 0;
     loop {
+        let taken = page.mail_taken.load(Ordering::SeqCst);
+        let sent = page.mail_sent.load(Ordering::SeqCst);
         let look = RecvFlags::PEEK | RecvFlags::DONTWAIT | RecvFlags::TRUNC;
-        let (_, len) = rustix::net::recv(borrow(fd), &mut first, look).ok()?;
+        let Ok((_, len)) = rustix::net::recv(borrow(fd), &mut first, look) else {
+            // What was sent until then has been received, or the queue had no room for it.
+            let _ =
+                page.mail_taken
+                    .compare_exchange(taken, sent, Ordering::SeqCst, Ordering::Relaxed);
+            return None;
+        };
         if first[0] == MAIL_BYTE && len >= MAIL_HEADER_BYTES {
             break;
         }
-        // A doorbell byte in front of it, whose token was taken already.
-        let flags = RecvFlags::DONTWAIT;
-        if rustix::net::recv(borrow(fd), &mut first, flags).is_err() || first[0] != TOKEN_BYTE {
+        // A doorbell byte in front of it: a datagram of the order has just come, or the byte has
+        // no token.
+        if first[0] != TOKEN_BYTE || socket.is_readable(session) || tries == TRIES_FOR_MAIL {
             return None;
         }
+        tries += 1;
+        socket.remove_stray(session, borrow(fd));
     }
     let mut header = [0_u8; MAIL_HEADER_BYTES];
     let mut parts = [iovec {
@@ -313,6 +491,7 @@ unsafe fn take_mail(
         time_ns: now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned(),
         group: None,
         dropped: 0,
+        cut: len > room,
         fault: false,
     };
     // SAFETY: by contract.
@@ -336,7 +515,10 @@ unsafe fn finish(
     if received.fault {
         return fail_len(libc::EFAULT);
     }
-    let cut = received.copied < received.len;
+    if socket.page().has(wish::STAMP) {
+        let stamp = &socket.page().stamp_ns;
+        stamp.store(received.time_ns, Ordering::Relaxed);
+    }
     // SAFETY: by contract.
     unsafe {
         if !target.name.is_null() {
@@ -354,7 +536,7 @@ unsafe fn finish(
             target.name_len,
         );
         if let Some(message) = target.message.as_mut() {
-            message.msg_flags = if cut { libc::MSG_TRUNC } else { 0 };
+            message.msg_flags = if received.cut { libc::MSG_TRUNC } else { 0 };
             if socket.page().has(wish::ANY) && !message.msg_control.is_null() {
                 write_control(object, socket, message, received);
             } else {
@@ -367,6 +549,9 @@ unsafe fn finish(
     } else {
         received.copied
     };
+    if socket.page().has(PEEK_OFFSET) {
+        move_peek_offset(socket.page(), flags, len);
+    }
     len.cast_signed()
 }
 
@@ -686,6 +871,20 @@ pub unsafe extern "C" fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) 
             }
             return result;
         };
+        recvmsg_ours(fd, object, socket, message, flags)
+    }
+}
+
+#[inline(never)]
+unsafe fn recvmsg_ours(
+    fd: c_int,
+    object: &'static Object,
+    socket: &'static GroupSocket,
+    message: *mut msghdr,
+    flags: c_int,
+) -> ssize_t {
+    // SAFETY: as above.
+    unsafe {
         if is_for_kernel(flags)
             || !names::is_user(message.cast())
             || (*message).msg_iovlen > 1024
@@ -757,11 +956,6 @@ pub unsafe extern "C" fn recvmmsg(
         }
         done
     }
-}
-
-fn now_ns() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
 }
 
 /// What fortified functions do when a buffer is smaller than the call says.

@@ -6,7 +6,10 @@ use libc::{c_int, fd_set, sigset_t, timespec, timeval};
 use libexo::client::session::Session;
 use libexo::client::socket::GroupSocket;
 
-use super::poll::{Limit, is_readable, nanoseconds_of, receiver, timespec_of};
+use super::poll::{
+    LOOKS_FOR_THE_BELL, Limit, PAUSE_NS, is_full, is_readable, is_watched_and_readable,
+    nanoseconds_of, receiver, timespec_of,
+};
 use crate::descriptor::{self, Object};
 use crate::{real, session};
 
@@ -41,6 +44,15 @@ impl Set {
         }
     }
 
+    /// Calls `each` for the descriptors on which a send would have to wait.
+    fn each_full(self, session: &Session, mut each: impl FnMut(usize)) {
+        for fd in (0..self.count).filter(|fd| self.has(*fd)) {
+            if c_int::try_from(fd).is_ok_and(|fd| is_full(fd, session)) {
+                each(fd);
+            }
+        }
+    }
+
     fn each_receiver(self, mut each: impl FnMut(usize, &'static Object, &'static GroupSocket)) {
         for fd in (0..self.count).filter(|fd| self.has(*fd)) {
             if let Some((object, socket)) = c_int::try_from(fd).ok().and_then(receiver) {
@@ -50,14 +62,16 @@ impl Set {
     }
 }
 
-/// The heart of both calls. `wait` is the real call with a limit.
+/// The heart of both calls. `call` is the real call with sets and a limit.
 unsafe fn select_ours(
     count: c_int,
     sets: [*mut fd_set; 3],
     limit_ns: Option<u64>,
     session: &Session,
-    wait: impl Fn(Option<u64>) -> c_int,
+    call: impl Fn(c_int, [*mut fd_set; 3], Option<u64>) -> c_int,
 ) -> c_int {
+    let wait = |limit| call(count, sets, limit);
+    let pause = |ns| call(0, [core::ptr::null_mut(); 3], Some(ns));
     let count = usize::try_from(count).unwrap_or(0);
     let words = count.div_ceil(BITS);
     // What was asked for, because each wait overwrites it.
@@ -72,6 +86,10 @@ unsafe fn select_ours(
     }
     let read = Set {
         words: asked[0].as_mut_ptr(),
+        count,
+    };
+    let write = Set {
+        words: asked[1].as_mut_ptr(),
         count,
     };
     let restore = || {
@@ -90,13 +108,20 @@ unsafe fn select_ours(
         any
     };
     let limit = Limit::after_ns(limit_ns);
+    let (mut wakes, mut looks) = (0, 0);
     loop {
         read.each_receiver(|_, object, socket| {
             object.sleepers.fetch_add(1, Ordering::AcqRel);
             socket.page().doorbell().begin_sleep();
         });
+        let mut full = false;
+        write.each_full(session, |_| full = true);
         let ready = any_readable();
-        let result = wait(if ready { Some(0) } else { limit.left_ns() });
+        let result = wait(if ready || full {
+            Some(0)
+        } else {
+            limit.left_ns()
+        });
         let errno = crate::errno::get();
         read.each_receiver(|_, object, socket| {
             socket.page().doorbell().end_sleep();
@@ -111,24 +136,45 @@ unsafe fn select_ours(
             count,
         };
         let mut found = result;
-        let mut spurious = false;
+        let (mut spurious, mut late) = (false, false);
         read.each_receiver(|fd, _, socket| {
             let (is_shown, is_true) = (shown.has(fd), is_readable(socket, session));
+            late |= is_true && !is_shown && is_watched_and_readable(socket, session);
             if is_shown != is_true {
                 shown.put(fd, is_true);
                 found += if is_true { 1 } else { -1 };
                 spurious |= is_shown;
             }
         });
-        if found > 0 || (result == 0 && limit.left_ns() == Some(0)) {
-            return found;
+        if late && looks < LOOKS_FOR_THE_BELL {
+            looks += 1;
+            restore();
+            rustix::thread::sched_yield();
+            continue;
         }
-        if limit.left_ns() == Some(0) {
-            return 0;
+        let writable = Set {
+            words: sets[1].cast::<u64>(),
+            count,
+        };
+        writable.each_full(session, |fd| {
+            writable.put(fd, false);
+            found -= 1;
+        });
+        let left = limit.left_ns();
+        if found > 0 || left == Some(0) {
+            return found.max(0);
         }
         restore();
+        if full {
+            session.wake_engine();
+            if pause(left.map_or(PAUSE_NS, |left| left.min(PAUSE_NS))) < 0 {
+                return -1;
+            }
+        }
         if spurious {
+            wakes += 1;
             read.each_receiver(|fd, _, socket| {
+                socket.was_woken_for_nothing(wakes);
                 let fd = c_int::try_from(fd).unwrap_or(-1);
                 let _ = socket.next_len(session, crate::convert::borrow(fd));
             });
@@ -137,25 +183,28 @@ unsafe fn select_ours(
     }
 }
 
-/// The session, if some descriptor of the read set is read from shared memory.
-fn concern(count: c_int, read: *mut fd_set) -> Option<&'static Session> {
-    if !descriptor::is_used() || !crate::names::is_user(read.cast()) {
+/// The session, if some descriptor of the read set is read from shared memory, or one of the write
+/// set has no room.
+fn concern(count: c_int, read: *mut fd_set, write: *mut fd_set) -> Option<&'static Session> {
+    if !descriptor::is_used() {
         return None;
     }
+    let session = session::get().or_else(session::last)?;
     let count = usize::try_from(count)
         .ok()
         .filter(|count| *count <= WORDS_MAX * BITS)?;
-    let mut ours = false;
-    Set {
-        words: read.cast::<u64>(),
+    let set = |words: *mut fd_set| Set {
+        words: if crate::names::is_user(words.cast()) {
+            words.cast::<u64>()
+        } else {
+            core::ptr::null_mut()
+        },
         count,
-    }
-    .each_receiver(|_, _, _| ours = true);
-    if ours {
-        session::get().or_else(session::last)
-    } else {
-        None
-    }
+    };
+    let mut ours = false;
+    set(read).each_receiver(|_, _, _| ours = true);
+    set(write).each_full(session, |_| ours = true);
+    ours.then_some(session)
 }
 
 #[unsafe(no_mangle)]
@@ -168,7 +217,7 @@ pub unsafe extern "C" fn select(
 ) -> c_int {
     // SAFETY: the caller's arguments, as libc's function takes them; so in all hooks below.
     unsafe {
-        let Some(session) = concern(count, read) else {
+        let Some(session) = concern(count, read, write) else {
             return real::select(count, read, write, except, timeout);
         };
         let limit = timeout.as_ref().map(|limit| {
@@ -186,7 +235,8 @@ pub unsafe extern "C" fn select(
             return real::select(count, read, write, except, timeout);
         }
         let began = super::poll::now_ns();
-        let result = select_ours(count, [read, write, except], limit, session, |limit| {
+        let sets = [read, write, except];
+        let result = select_ours(count, sets, limit, session, |count, sets, limit| {
             let mut left = timeval {
                 tv_sec: 0,
                 tv_usec: 0,
@@ -197,7 +247,7 @@ pub unsafe extern "C" fn select(
                 left.tv_usec = (ns % 1_000_000_000 / 1000).cast_signed();
                 pointer = &raw mut left;
             }
-            real::select(count, read, write, except, pointer)
+            real::select(count, sets[0], sets[1], sets[2], pointer)
         });
         // Linux tells how much was left.
         if let (Some(rest), Some(limit)) = (timeout.as_mut(), limit) {
@@ -232,16 +282,19 @@ pub unsafe extern "C" fn pselect(
 ) -> c_int {
     // SAFETY: as above.
     unsafe {
-        let (Some(session), Ok(limit)) = (concern(count, read), nanoseconds_of(timeout.as_ref()))
-        else {
+        let (Some(session), Ok(limit)) = (
+            concern(count, read, write),
+            nanoseconds_of(timeout.as_ref()),
+        ) else {
             return real::pselect(count, read, write, except, timeout, mask);
         };
-        select_ours(count, [read, write, except], limit, session, |limit| {
+        let sets = [read, write, except];
+        select_ours(count, sets, limit, session, |count, sets, limit| {
             let limit = limit.map(timespec_of);
             let limit = limit
                 .as_ref()
                 .map_or(core::ptr::null(), core::ptr::from_ref);
-            real::pselect(count, read, write, except, limit, mask)
+            real::pselect(count, sets[0], sets[1], sets[2], limit, mask)
         })
     }
 }

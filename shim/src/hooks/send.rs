@@ -1,4 +1,8 @@
 //! `send`, `sendto`, `sendmsg`, `sendmmsg`, `write`, `writev`, `sendfile`.
+//!
+//! With `MSG_MORE` or `UDP_CORK` a call adds a piece to the socket's unfinished datagram. The
+//! destination is the first piece's, whatever the others say; an error gives up what was collected,
+//! as in the kernel.
 
 use core::ffi::c_void;
 use core::net::SocketAddr;
@@ -11,10 +15,10 @@ use libexo::ids::GrantId;
 use libexo::shm::socket_page::NONBLOCK;
 
 use crate::convert::{away_errno, borrow, marked, may_be_marked, object_of, outside, source_of};
-use crate::descriptor::{self, Object};
+use crate::descriptor::{self, Cork, Object};
 use crate::errno::{fail, fail_len};
 use crate::names::{self, option};
-use crate::{env, real, session};
+use crate::{env, probe, real, session};
 
 /// Largest payload of a UDP datagram over IPv4, and over IPv6.
 const DATAGRAM_MAX_V4: usize = 65_507;
@@ -81,6 +85,7 @@ fn way_to_slow(fd: c_int, object: Option<&'static Object>, target: SocketAddr) -
     match ask_grant(fd, session, group.address) {
         Ok(grant) => {
             if let Some(object) = object_of(fd) {
+                note_cork(fd, object);
                 object.cache_grant(target, session.id().0, grant.0);
             }
             Way::Group(session, grant, limit_of(target))
@@ -115,12 +120,19 @@ pub(crate) fn ask_grant(fd: c_int, session: &Session, group: SocketAddr) -> Resu
         .map_err(CallError::errno)
 }
 
+/// What a socket of ours is connected to.
+#[inline]
+fn peer_of(object: &Object) -> Option<SocketAddr> {
+    object
+        .group()
+        .map_or_else(|| object.peer.get(), |group| group.page().peer.get())
+}
+
 /// The way of a datagram without a destination, on a socket that is ours.
 #[inline]
 fn way_of_peer(fd: c_int, object: &'static Object) -> Way {
     let group = object.group();
-    let peer = group.map_or_else(|| object.peer.get(), |group| group.page().peer.get());
-    let Some(peer) = peer else {
+    let Some(peer) = peer_of(object) else {
         // A plain sender that is connected elsewhere is the kernel's.
         return if group.is_some() {
             Way::Refused(libc::EDESTADDRREQ)
@@ -136,6 +148,7 @@ fn way_of_peer(fd: c_int, object: &'static Object) -> Way {
     if let Some((session, marked)) = marked(peer) {
         return match ask_grant(fd, session, marked.address) {
             Ok(grant) => {
+                note_cork(fd, object);
                 object.set_peer_grant(session.id().0, grant.0);
                 Way::Group(session, grant, limit_of(peer))
             }
@@ -178,14 +191,33 @@ impl Payload {
         Some(Self { iov, count, len })
     }
 
-    /// Whether every part can be a program's memory.
+    /// Whether every part is a program's memory. The length was checked: this looks at each page.
     #[inline]
-    fn is_user(&self) -> bool {
+    fn is_readable(&self) -> bool {
         (0..self.count).all(|i| {
             // SAFETY: the contract of `new`.
             let part = unsafe { &*self.iov.add(i) };
-            part.iov_len == 0 || names::is_user(part.iov_base.cast())
+            probe::is_readable(part.iov_base.cast(), part.iov_len)
         })
+    }
+
+    /// Copies everything to `target`.
+    ///
+    /// # Safety
+    ///
+    /// `target` has room for `len` bytes.
+    unsafe fn copy_to(&self, mut target: *mut u8) {
+        for i in 0..self.count {
+            // SAFETY: the contract of `new`; the lengths were added up, and `target` has room for
+            // their sum.
+            unsafe {
+                let part = &*self.iov.add(i);
+                if part.iov_len > 0 {
+                    core::ptr::copy(part.iov_base.cast(), target, part.iov_len);
+                    target = target.add(part.iov_len);
+                }
+            }
+        }
     }
 
     /// Copies everything to `position`.
@@ -220,12 +252,24 @@ fn submit(
     if flags & libc::MSG_OOB != 0 {
         return fail_len(libc::EOPNOTSUPP);
     }
-    if !payload.is_user() {
+    if !payload.is_readable() {
         return fail_len(libc::EFAULT);
     }
     if descriptor::get(fd).is_some_and(Object::is_write_shut) {
         return fail_len(libc::EPIPE); // without a signal: that is for streams
     }
+    put(fd, session, grant, payload, flags)
+}
+
+/// As `submit`, of what was checked.
+#[inline]
+fn put(
+    fd: c_int,
+    session: &'static Session,
+    grant: GrantId,
+    payload: Payload,
+    flags: c_int,
+) -> ssize_t {
     let me = session::thread_mark();
     let fill = |area: &libexo::shm::area::Area, position| payload.write_to(area, position);
     if session.submit(me, grant, payload.len, fill).is_ok() {
@@ -266,6 +310,7 @@ fn wait_for_room(
             return Ok(());
         }
         if nonblocking {
+            super::poll::give_edge(fd);
             return Err(libc::EAGAIN);
         }
         rustix::thread::sched_yield();
@@ -315,7 +360,145 @@ fn wait_for_room(
     }
 }
 
-/// Sends `payload` on the way.
+/// A socket that becomes ours may have been corked before.
+fn note_cork(fd: c_int, object: &Object) {
+    if object.cork().is_none()
+        && option(fd, libc::IPPROTO_UDP, libc::UDP_CORK).is_some_and(|on| on != 0)
+        && let Some(cork) = object.make_cork()
+    {
+        cork.set_on(true);
+    }
+}
+
+/// The kernel took `UDP_CORK` for a socket that concerns us. Uncorking sends what was collected;
+/// when that cannot be now (`EAGAIN`), it is kept for the next call.
+pub(super) fn cork_changed(fd: c_int, object: &'static Object) -> c_int {
+    let on = option(fd, libc::IPPROTO_UDP, libc::UDP_CORK).is_some_and(|on| on != 0);
+    if on {
+        let Some(cork) = object.make_cork() else {
+            return fail(libc::ENOBUFS);
+        };
+        cork.set_on(true);
+        return 0;
+    }
+    let outside = object.outside.load(core::sync::atomic::Ordering::Acquire);
+    if outside >= 0 {
+        names::set_option(outside, libc::IPPROTO_UDP, libc::UDP_CORK, 0);
+    }
+    let Some(cork) = object.cork() else { return 0 };
+    cork.set_on(false);
+    let pieces = cork.pieces();
+    let Some((target, len)) = pieces.held() else {
+        return 0;
+    };
+    if send_pieces(fd, target, pieces.first(), len, 0) < 0 {
+        return -1;
+    }
+    pieces.clear();
+    0
+}
+
+/// Sends what was collected as one datagram.
+fn send_pieces(fd: c_int, target: SocketAddr, first: *mut u8, len: usize, flags: c_int) -> ssize_t {
+    let whole = single(first.cast_const().cast(), len);
+    let payload = Payload {
+        iov: &raw const whole,
+        count: 1,
+        len,
+    };
+    let way = way_to(fd, target);
+    // Shut down or not: the first piece was before.
+    if let Way::Group(session, grant, _) = way {
+        return put(fd, session, grant, payload, flags);
+    }
+    let mut name: names::NameBytes = [0; 28];
+    let inet6 = descriptor::get(fd).is_some_and(|object| object.inet6);
+    let name_len = socklen_t::try_from(names::encode(target, inet6, &mut name)).unwrap_or(0);
+    let (name, bytes) = (name.as_ptr().cast(), whole.iov_base);
+    // SAFETY: name and bytes are readable.
+    unsafe {
+        go(fd, &way, Some(target), payload, flags, || {
+            real::sendto(fd, bytes, len, flags, name, name_len)
+        })
+    }
+}
+
+/// Whether the next piece is not the last.
+#[inline]
+fn wants_more(cork: Option<&Cork>, flags: c_int) -> bool {
+    flags & libc::MSG_MORE != 0 || cork.is_some_and(Cork::is_on)
+}
+
+/// Adds a piece to the socket's unfinished datagram, if there is one.
+#[inline]
+fn continued(fd: c_int, payload: Payload, flags: c_int) -> Option<ssize_t> {
+    let object = descriptor::get(fd)?;
+    object.cork()?;
+    collect(fd, object, payload, flags, None)
+}
+
+/// Adds a piece to the unfinished datagram, or begins one to `first`. `None`: there is none.
+#[cold]
+fn collect(
+    fd: c_int,
+    object: &'static Object,
+    payload: Payload,
+    flags: c_int,
+    first: Option<SocketAddr>,
+) -> Option<ssize_t> {
+    let cork = object.cork()?;
+    let pieces = cork.pieces();
+    let held = pieces.held();
+    let (target, len) = held.or_else(|| first.map(|target| (target, 0)))?;
+    // These two the kernel looks at before it looks at what it has.
+    if payload.len > 0xffff && !object.inet6 {
+        return Some(fail_len(libc::EMSGSIZE));
+    }
+    if flags & libc::MSG_OOB != 0 {
+        return Some(fail_len(libc::EOPNOTSUPP));
+    }
+    if held.is_none() {
+        if object.is_write_shut() {
+            return Some(fail_len(libc::EPIPE));
+        }
+        pieces.begin(target);
+    }
+    let room = pieces.room(payload.len);
+    if room.is_null() || len + payload.len > limit_of(target) {
+        pieces.clear();
+        return Some(fail_len(libc::EMSGSIZE));
+    }
+    if !payload.is_readable() {
+        pieces.clear();
+        return Some(fail_len(libc::EFAULT));
+    }
+    // SAFETY: `room` has the payload's length, in memory that only the holder of the turn uses.
+    unsafe { payload.copy_to(room) };
+    pieces.add(payload.len);
+    if !wants_more(Some(cork), flags) {
+        let whole = len + payload.len;
+        let sent = send_pieces(fd, target, pieces.first(), whole, flags);
+        pieces.clear();
+        if sent < 0 {
+            return Some(sent);
+        }
+    }
+    Some(payload.len.cast_signed())
+}
+
+/// The first piece of a datagram to a group; without a target, to the peer.
+#[cold]
+fn begin(fd: c_int, payload: Payload, flags: c_int, target: Option<SocketAddr>) -> ssize_t {
+    let Some(object) = object_of(fd).filter(|object| object.make_cork().is_some()) else {
+        return fail_len(libc::ENOBUFS);
+    };
+    target
+        .or_else(|| peer_of(object))
+        .and_then(|target| collect(fd, object, payload, flags, Some(target)))
+        .unwrap_or_else(|| fail_len(libc::EDESTADDRREQ))
+}
+
+/// Sends `payload` on the way; `target` is the destination that the call named.
 ///
 /// # Safety
 ///
@@ -324,12 +507,18 @@ fn wait_for_room(
 unsafe fn go(
     fd: c_int,
     way: &Way,
+    target: Option<SocketAddr>,
     payload: Payload,
     flags: c_int,
     kernel: impl FnOnce() -> ssize_t,
 ) -> ssize_t {
     match way {
-        Way::Group(session, grant, limit) => submit(fd, session, *grant, *limit, payload, flags),
+        Way::Group(session, grant, limit) => {
+            if wants_more(descriptor::get(fd).and_then(Object::cork), flags) {
+                return begin(fd, payload, flags, target);
+            }
+            submit(fd, session, *grant, *limit, payload, flags)
+        }
         Way::Kernel => kernel(),
         Way::Refused(errno) => fail_len(*errno),
         Way::Outside(socket, target) => {
@@ -342,6 +531,14 @@ unsafe fn go(
             message.msg_namelen = socklen_t::try_from(len).unwrap_or(0);
             message.msg_iov = payload.iov.cast_mut();
             message.msg_iovlen = payload.count;
+            // That socket does not know of the cork; it is told when it comes off.
+            let cork = descriptor::get(fd).and_then(Object::cork);
+            let more = if wants_more(cork, flags) {
+                libc::MSG_MORE
+            } else {
+                0
+            };
+            let flags = flags | more;
             // SAFETY: name and buffers are readable.
             unsafe { real::sendmsg(*socket, &raw const message, flags) }
         }
@@ -372,8 +569,11 @@ unsafe fn send_to_peer(
     let Some(payload) = (unsafe { Payload::new(iov, count) }) else {
         return kernel();
     };
+    if let Some(result) = continued(fd, payload, flags) {
+        return result;
+    }
     // SAFETY: as above.
-    unsafe { go(fd, &way_of_peer(fd, object), payload, flags, kernel) }
+    unsafe { go(fd, &way_of_peer(fd, object), None, payload, flags, kernel) }
 }
 
 #[unsafe(no_mangle)]
@@ -383,7 +583,15 @@ pub unsafe extern "C" fn send(fd: c_int, buf: *const c_void, len: size_t, flags:
         if descriptor::get(fd).is_none() {
             return real::send(fd, buf, len, flags);
         }
-        let part = single(buf, len);
+        send_ours(fd, buf, len, flags)
+    }
+}
+
+#[inline(never)]
+unsafe fn send_ours(fd: c_int, buf: *const c_void, len: size_t, flags: c_int) -> ssize_t {
+    let part = single(buf, len);
+    // SAFETY: as above.
+    unsafe {
         send_to_peer(fd, &raw const part, 1, flags, || {
             real::send(fd, buf, len, flags)
         })
@@ -408,8 +616,7 @@ pub unsafe extern "C" fn write(fd: c_int, buf: *const c_void, len: size_t) -> ss
         if descriptor::get(fd).is_none() {
             return real::write(fd, buf, len);
         }
-        let part = single(buf, len);
-        send_to_peer(fd, &raw const part, 1, 0, || real::write(fd, buf, len))
+        send_ours(fd, buf, len, 0) // to the kernel `write` is `send` without flags
     }
 }
 
@@ -461,6 +668,9 @@ unsafe fn concerns_us(fd: c_int, name: *const sockaddr, len: socklen_t) -> Optio
         if object.is_none() && is_elsewhere(name, len) {
             return None;
         }
+        if !names::is_user(name.cast()) {
+            return None; // the kernel knows the error
+        }
         // The kernel refuses an IPv6 address on an IPv4 socket, whatever it stands for.
         if names::is_inet6(name, len)
             && !object.map_or_else(|| crate::convert::is_inet6(fd), |object| object.inet6)
@@ -505,15 +715,25 @@ unsafe fn sendto_ours(
         if name.is_null() {
             return send_to_peer(fd, &raw const part, 1, flags, kernel);
         }
-        let Some(target) = concerns_us(fd, name, name_len) else {
-            return kernel();
-        };
         let payload = Payload {
             iov: &raw const part,
             count: 1,
             len,
         };
-        go(fd, &way_to(fd, target), payload, flags, kernel)
+        if let Some(result) = continued(fd, payload, flags) {
+            return result;
+        }
+        let Some(target) = concerns_us(fd, name, name_len) else {
+            return kernel();
+        };
+        go(
+            fd,
+            &way_to(fd, target),
+            Some(target),
+            payload,
+            flags,
+            kernel,
+        )
     }
 }
 
@@ -550,13 +770,23 @@ unsafe fn sendmsg_ours(fd: c_int, message: *const msghdr, flags: c_int) -> ssize
         if header.msg_name.is_null() {
             return send_to_peer(fd, header.msg_iov, header.msg_iovlen, flags, kernel);
         }
-        let Some(target) = concerns_us(fd, header.msg_name.cast(), header.msg_namelen) else {
-            return kernel();
-        };
         let Some(payload) = Payload::new(header.msg_iov, header.msg_iovlen) else {
             return kernel();
         };
-        go(fd, &way_to(fd, target), payload, flags, kernel)
+        if let Some(result) = continued(fd, payload, flags) {
+            return result;
+        }
+        let Some(target) = concerns_us(fd, header.msg_name.cast(), header.msg_namelen) else {
+            return kernel();
+        };
+        go(
+            fd,
+            &way_to(fd, target),
+            Some(target),
+            payload,
+            flags,
+            kernel,
+        )
     }
 }
 
@@ -615,22 +845,45 @@ pub unsafe extern "C" fn sendfile(
         if descriptor::get(out).is_none() {
             return real::sendfile(out, input, offset, count);
         }
-        // One datagram of what one read gives, as the kernel sends one page at a time.
-        let mut page = [0_u8; 4096];
-        let len = count.min(page.len());
-        let got = if offset.is_null() {
-            libc::read(input, page.as_mut_ptr().cast(), len)
-        } else {
-            libc::pread(input, page.as_mut_ptr().cast(), len, *offset)
+        // Page after page, as pieces of one datagram; the last is known by what follows it.
+        let mut pages = [[0_u8; 4096]; 2];
+        let mut done = 0;
+        let next = |page: &mut [u8; 4096], done: usize| {
+            let len = count.saturating_sub(done).min(page.len());
+            if offset.is_null() {
+                libc::read(input, page.as_mut_ptr().cast(), len)
+            } else {
+                libc::pread(
+                    input,
+                    page.as_mut_ptr().cast(),
+                    len,
+                    *offset + done.cast_signed() as off_t,
+                )
+            }
         };
-        if got <= 0 {
-            return got;
+        let [mut page, mut following] = pages.each_mut();
+        let mut got = next(page, 0);
+        while let Ok(len) = usize::try_from(got)
+            && len > 0
+        {
+            got = if done + len < count {
+                next(following, done + len)
+            } else {
+                0
+            };
+            let flags = if got > 0 { libc::MSG_MORE } else { 0 };
+            let sent = send(out, page.as_ptr().cast(), len, flags);
+            if sent < 0 {
+                got = sent;
+                break;
+            }
+            done += len;
+            core::mem::swap(&mut page, &mut following);
         }
-        let sent = send(out, page.as_ptr().cast(), got.cast_unsigned(), 0);
-        if sent > 0 && !offset.is_null() {
-            *offset += sent as off_t;
+        if !offset.is_null() {
+            *offset += done.cast_signed() as off_t;
         }
-        sent
+        if done > 0 { done.cast_signed() } else { got }
     }
 }
 

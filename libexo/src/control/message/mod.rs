@@ -139,8 +139,8 @@ pub enum Request {
         /// The group.
         group: GroupId,
     },
-    /// Switch a socket to kernel delivery. With it: the program's own socket and, optionally, a
-    /// transparent socket that can send from foreign addresses.
+    /// Switch a socket to kernel delivery. With it: the program's own socket and, optionally, a raw
+    /// socket that is connected to it and can send from foreign addresses.
     Demote {
         /// The socket.
         socket: SocketId,

@@ -34,6 +34,8 @@ struct Member {
     delivery: String,
     /// What its process has sent, to all groups.
     submitted: u64,
+    /// Place in the order up to which it has received everything of its group.
+    delivered: u64,
     dropped: u64,
     cursor_lag_bytes: u64,
 }
@@ -65,7 +67,15 @@ pub(crate) fn run(
             return "no members: sockets become members when they join\n".to_owned();
         }
         let header = [
-            "GROUP", "PID", "PROGRAM", "USER", "DELIVERY", "SENT", "BEHIND", "DROPPED",
+            "GROUP",
+            "PID",
+            "PROGRAM",
+            "USER",
+            "DELIVERY",
+            "SENT",
+            "DELIVERED",
+            "BEHIND",
+            "DROPPED",
         ];
         output::table(header, report.members.iter().map(row).collect())
     })?;
@@ -89,6 +99,7 @@ fn members(status: &Status, wanted: Option<&str>) -> Vec<Member> {
                         inode: socket.inode,
                         delivery: socket.delivery.clone(),
                         submitted: session.submitted,
+                        delivered: membership.delivered,
                         dropped: membership.dropped,
                         cursor_lag_bytes: membership.cursor_lag_bytes,
                     });
@@ -100,7 +111,7 @@ fn members(status: &Status, wanted: Option<&str>) -> Vec<Member> {
     members
 }
 
-fn row(member: &Member) -> [String; 8] {
+fn row(member: &Member) -> [String; 9] {
     [
         member.group.clone(),
         member.pid.to_string(),
@@ -108,6 +119,7 @@ fn row(member: &Member) -> [String; 8] {
         member.uid.to_string(),
         member.delivery.clone(),
         member.submitted.to_string(),
+        member.delivered.to_string(),
         output::bytes(member.cursor_lag_bytes),
         member.dropped.to_string(),
     ]
@@ -124,6 +136,7 @@ mod tests {
             let found = members(&status, wanted);
             assert_eq!(found.len(), 1);
             assert_eq!((found[0].pid, found[0].cursor_lag_bytes), (4242, 2048));
+            assert_eq!(found[0].delivered, 93);
         }
         assert!(members(&status, Some("quotes")).is_empty());
     }

@@ -7,6 +7,7 @@ pub(crate) mod detach;
 pub(crate) mod doctor;
 pub(crate) mod groups;
 pub(crate) mod members;
+pub(crate) mod preloaded;
 pub(crate) mod run;
 pub(crate) mod sockets;
 pub(crate) mod status;
@@ -34,5 +35,6 @@ pub(crate) fn run(args: &Args, out: &Output) -> anyhow::Result<ExitCode> {
         Command::Completions(completions) => completions::run(completions, out),
         Command::Version => version::run(socket, out),
         Command::Detach(detach) => detach::run(detach),
+        Command::Preloaded(preloaded) => preloaded::run(preloaded),
     }
 }

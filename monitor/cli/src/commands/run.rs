@@ -13,8 +13,9 @@ use std::process::{Command, ExitCode};
 
 use anyhow::anyhow;
 
+use super::preloaded;
 use crate::args::group_address;
-use crate::errors::{RUN_FAILED, RUN_NOT_FOUND, RUN_REFUSED, Stop};
+use crate::errors::{NO_MONITOR, RUN_FAILED, RUN_NOT_FOUND, RUN_REFUSED, Stop};
 use crate::output::Output;
 use crate::place::{self, Place};
 use crate::program::{FindError, Program};
@@ -45,6 +46,9 @@ pub(crate) fn run(args: &RunArgs, socket: Option<&Path>, out: &Output) -> anyhow
     command.arg0(name).args(arguments);
     if program.obstacles.is_empty() {
         let shim = place::shim().map_err(Stop::of_run)?;
+        if args.require {
+            preloaded::check(&shim).map_err(Stop::of_run)?;
+        }
         let socket = monitor(args, socket).map_err(Stop::of_run)?;
         command.env(
             "LD_PRELOAD",
@@ -83,12 +87,13 @@ fn monitor(args: &RunArgs, socket: Option<&Path>) -> Result<PathBuf, Stop> {
     }
     match status::ask(socket) {
         Ok(answer) => Ok(answer.socket),
-        Err(stop) => Err(Stop {
+        Err(stop) if stop.code == NO_MONITOR => Err(Stop {
             hint: "name a group with -g, such as `exo run -g 239.1.2.3:5000 -- PROGRAM`, and a \
                    private monitor is started; or start the system's with `systemctl start exod`"
                 .to_owned(),
             ..stop
         }),
+        Err(stop) => Err(stop),
     }
 }
 

@@ -145,6 +145,8 @@ struct SocketAnswer {
     bound: String,
     taken: bool,
     delivery: Option<String>,
+    /// The program sees who sent.
+    names_sources: bool,
     /// Which rule decided.
     rule: String,
 }
@@ -189,7 +191,12 @@ fn why_process(pid: u32, socket: Option<&Path>, out: &Output) -> anyhow::Result<
                     fds(&socket.fds),
                     socket.rule
                 ),
-                "order and completeness are kept, only speed is lost; nothing needs to be done",
+                if socket.names_sources {
+                    "order and completeness are kept, only speed is lost; nothing needs to be done"
+                } else {
+                    "order and completeness are kept, but the program sees an address of Exo's as \
+                     the source: `docs/shim.md` says what it needs to see the sender's"
+                },
             ));
         }
     }
@@ -246,6 +253,7 @@ fn sockets(
                 bound: socket.local.to_string(),
                 taken: false,
                 delivery: None,
+                names_sources: true,
                 rule: rule_of_untaken(socket, groups, reach),
             });
         }
@@ -268,6 +276,7 @@ fn taken_answer(socket: &Socket, process: &Process) -> SocketAnswer {
         bound: socket.bound.clone().unwrap_or_else(|| "nothing".to_owned()),
         taken: true,
         delivery: Some(socket.delivery.clone()),
+        names_sources: socket.names_sources,
         rule,
     }
 }

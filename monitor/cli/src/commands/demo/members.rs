@@ -84,36 +84,28 @@ impl Tools {
         Ok(Self { script, program })
     }
 
-    /// The command lines of one member, without whatever runs them: the one that receives first.
-    fn command_lines(
-        &self,
-        kind: Kind,
-        name: &str,
-        interface: &str,
-        count: u32,
-    ) -> Vec<Vec<String>> {
-        let own = |program: Vec<String>| {
-            let rest = [name, GROUP, PORT, interface].map(str::to_owned);
-            vec![[program, rest.to_vec(), vec![count.to_string()]].concat()]
+    /// The command line of one member, without whatever runs it.
+    fn command_line(&self, kind: Kind, name: &str, interface: &str, count: u32) -> Vec<String> {
+        let own = |program: &[&str]| {
+            let count = count.to_string();
+            let rest = [name, GROUP, PORT, interface, &count];
+            [program, &rest]
+                .concat()
+                .iter()
+                .map(|word| (*word).to_owned())
+                .collect()
         };
         match kind {
-            Kind::Python => own(vec!["python3".into(), self.script.display().to_string()]),
-            Kind::C => own(vec![self.program.display().to_string()]),
-            // Two, because one that is in the middle of sending does not receive.
+            Kind::Python => own(&["python3", &self.script.display().to_string()]),
+            Kind::C => own(&[&self.program.display().to_string()]),
             Kind::Socat => {
                 let bytes = DATAGRAM_BYTES.to_string(); // one datagram per read of stdin
-                let receive = format!(
-                    "UDP4-RECV:{PORT},bind={GROUP},reuseaddr,ip-add-membership={GROUP}:{interface}"
+                let socket = format!(
+                    "UDP4-DATAGRAM:{GROUP}:{PORT},bind={GROUP}:{PORT},reuseaddr,\
+                     ip-add-membership={GROUP}:{interface},ip-multicast-if={interface}"
                 );
-                let send = format!("UDP4-DATAGRAM:{GROUP}:{PORT},ip-multicast-if={interface}");
-                [["-u", &receive, "STDOUT"], ["-u", "STDIN", &send]]
-                    .map(|ends| {
-                        ["socat", "-d", "-d", "-b", &bytes]
-                            .iter()
-                            .chain(&ends)
-                            .map(|word| (*word).to_owned())
-                            .collect()
-                    })
+                ["socat", "-d", "-d", "-b", &bytes, "STDIO", &socket]
+                    .map(str::to_owned)
                     .to_vec()
             }
         }
@@ -127,12 +119,11 @@ pub(super) struct Member {
     pub(super) name: String,
     pub(super) received: PathBuf,
     count: u32,
-    /// One, or the one that receives and the one that sends.
-    programs: Vec<Program>,
+    program: Program,
 }
 
 impl Member {
-    /// Starts a member; `run` is what stands before its command lines, if anything.
+    /// Starts a member; `run` is what stands before its command line, if anything.
     pub(super) fn start(
         tools: &Tools,
         kind: Kind,
@@ -143,35 +134,29 @@ impl Member {
     ) -> anyhow::Result<Self> {
         let file = File::create(&received)
             .with_context(|| format!("cannot make {}", received.display()))?;
-        let programs = tools
-            .command_lines(kind, name, interface, count)
-            .iter()
-            .map(|words| Program::start(&[run, words].concat(), file.try_clone()?))
-            .collect::<anyhow::Result<_>>()?;
+        let words = tools.command_line(kind, name, interface, count);
+        let program = Program::start(&[run, &words].concat(), file)?;
         Ok(Self {
             kind,
             name: name.to_owned(),
             received,
             count,
-            programs,
+            program,
         })
     }
 
     /// Waits until it has joined the group and can send.
     pub(super) fn wait_until_joined(&self) -> anyhow::Result<()> {
-        for program in &self.programs {
-            program
-                .wait_for(self.kind.ready())
-                .with_context(|| self.name.clone())?;
-        }
-        Ok(())
+        self.program
+            .wait_for(self.kind.ready())
+            .with_context(|| self.name.clone())
     }
 
     /// Lets it send. The script and the C program wait for a line and make their datagrams
     /// themselves; socat sends what it reads.
     pub(super) fn go(&mut self) {
-        let sender = self.programs.last_mut().expect("a member has a program");
-        let mut stdin = sender.child.stdin.take().expect("a member is started once");
+        let stdin = self.program.child.stdin.take();
+        let mut stdin = stdin.expect("a member is started once");
         let text = match self.kind {
             Kind::Python | Kind::C => "go\n".to_owned(),
             Kind::Socat => datagrams(&self.name, self.count),
@@ -194,7 +179,7 @@ impl Member {
 
     /// Why it is not running any more, with its last words; `None` while it runs.
     pub(super) fn end(&mut self) -> Option<String> {
-        let why = self.programs.iter_mut().find_map(Program::end)?;
+        let why = self.program.end()?;
         Some(format!("{} {why}", self.name))
     }
 }
