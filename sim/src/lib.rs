@@ -8,8 +8,10 @@
 
 pub mod checker;
 pub mod cluster;
+pub mod outcome;
 pub mod plan;
 pub mod prng;
 
-pub use cluster::{Failure, Outcome, name_seeds_of_panics, run};
+pub use cluster::{name_seeds_of_panics, run};
+pub use outcome::{Failure, Outcome};
 pub use plan::Plan;

@@ -2,6 +2,8 @@
 //!
 //! | file | what it does |
 //! | --- | --- |
+//! | `receive` | takes frames in and hands them to the others |
+//! | `send` | sends control frames and entries |
 //! | `turns` | takes turns in, writes its own, counts agreement, parks |
 //! | `repair` | gaps, resends, probes, wakes |
 //! | `epoch` | asks for promises, gives them, founds epochs |
@@ -15,7 +17,9 @@ mod epoch;
 mod fetch;
 mod install;
 mod outbox;
+mod receive;
 mod repair;
+mod send;
 mod timers;
 mod turns;
 
@@ -30,16 +34,15 @@ use super::setup::Setup;
 use crate::engine::marks::Marks;
 use crate::engine::params::Params;
 use crate::engine::{
-    Admit, Event, Frame as RawFrame, Hint, Notice, PersistId, Port, Record, Submission, Ticket,
-    Transmit, View, Violation,
+    Admit, Event, Hint, Notice, PersistId, Record, Submission, Ticket, Transmit, View, Violation,
 };
 use crate::ids::{Epoch, HostId, Position, Seq};
 use crate::quorum::majority;
 use crate::time::Time;
 use crate::wire::auth::Guard;
-use crate::wire::body::{self, Mode};
+use crate::wire::body::Mode;
 use crate::wire::record::Record as SmallRecord;
-use crate::wire::{Flags, Frame, HEADER_BYTES, Header, HostSet, Kind, emit};
+use crate::wire::{Header, HostSet};
 pub use check::Inspection;
 use delivery::Deliverer;
 use epoch::Candidate;
@@ -301,69 +304,6 @@ impl Member {
         self.outbox.persist(record.emit());
     }
 
-    // Sending.
-
-    /// The header of a control frame: where this host stands.
-    fn own_header(&self, kind: Kind, epoch: Epoch) -> Header {
-        let behind = self.tail().0 - self.marks.agreed().0;
-        Header {
-            kind,
-            flags: Flags::default(),
-            src: self.me,
-            dst: HostId(0),
-            ring: self.ring_id,
-            generation: self.generation_low(),
-            epoch,
-            seq: self.tail(),
-            prev: self.log.tail_digest(),
-            behind: u16::try_from(behind).unwrap_or(u16::MAX),
-            credit: 0,
-            part: 0,
-            parts: 1,
-            count: 0,
-        }
-    }
-
-    /// Sends a control frame, in parts if it is long.
-    fn send(&mut self, to: Option<HostId>, mut header: Header, body: &[u8]) {
-        if let Some(to) = to {
-            header.flags = header.flags.with(Flags::UNICAST);
-            header.dst = to;
-        }
-        let part_bytes = self.params.frame_bytes_max - HEADER_BYTES;
-        header.parts = u16::try_from(body.len().div_ceil(part_bytes).max(1))
-            .expect("bodies are far below 65535 parts");
-        for part in 0..header.parts {
-            let from = usize::from(part) * part_bytes;
-            let payload = &body[from..body.len().min(from + part_bytes)];
-            let bytes = emit(&Header { part, ..header }, payload);
-            self.put_out(to, bytes);
-        }
-    }
-
-    fn put_out(&mut self, to: Option<HostId>, mut bytes: Vec<u8>) {
-        if let Some(guard) = &mut self.guard {
-            guard.seal(&mut bytes);
-        }
-        self.outbox.send(Transmit { to, bytes });
-    }
-
-    /// Sends the frames of an entry that this host holds.
-    fn send_entry(&mut self, to: Option<HostId>, entry: &Entry, transit: Flags) {
-        let transit = if to.is_some() {
-            transit.with(Flags::UNICAST)
-        } else {
-            transit
-        };
-        let dst = to.unwrap_or(HostId(0));
-        let frames: Vec<_> = entry
-            .frames(self.ring_id, self.generation_low(), transit, dst)
-            .collect();
-        for bytes in frames {
-            self.put_out(to, bytes);
-        }
-    }
-
     // The calls of the engine.
 
     pub(super) fn on_submit(&mut self, now: Time, submission: Submission<'_>) -> Admit {
@@ -454,105 +394,5 @@ impl Member {
 
     pub(super) fn poll_timeout(&self) -> Option<Time> {
         self.timers.next()
-    }
-
-    pub(super) fn on_frame(&mut self, now: Time, from: Port, raw: RawFrame<'_>) {
-        self.now = now;
-        if self.fatal.is_some() {
-            return;
-        }
-        let frame = match Frame::parse(raw.bytes, self.ring_id) {
-            Ok(frame) => frame,
-            Err(error) => return self.counters.drop_frame(DropReason::of(&error)),
-        };
-        if let Some(guard) = &mut self.guard
-            && guard.open(&frame, raw.bytes).is_err()
-        {
-            return self.counters.drop_frame(DropReason::Tag);
-        }
-        if let Err(reason) = self.admit_header(&frame.header) {
-            return self.counters.drop_frame(reason);
-        }
-        self.hear(&frame.header, from.host);
-        self.dispatch(from.host, &frame);
-    }
-
-    /// Whether the frame is for this host, of its generation, and not its own.
-    fn admit_header(&mut self, header: &Header) -> Result<(), DropReason> {
-        let is_other = header.flags.has(Flags::UNICAST) && header.dst != self.me;
-        // Own turns come back when others repair them; a founder that restarted needs its INSTALL.
-        let is_own = header.src == self.me && !matches!(header.kind, Kind::Turn | Kind::Install);
-        if is_own || is_other || usize::from(header.src.0) >= self.hosts {
-            return Err(DropReason::NotForUs);
-        }
-        let is_ours = self.generation == 0 || header.generation == self.generation_low();
-        if is_ours {
-            return Ok(());
-        }
-        if header.generation == 0 {
-            // A host that belongs to none yet may promise, probe and ask.
-            return Ok(());
-        }
-        self.hear_other_generation(header)
-    }
-
-    fn dispatch(&mut self, from: HostId, frame: &Frame<'_>) {
-        let header = &frame.header;
-        match header.kind {
-            Kind::Turn => self.on_turn(from, frame),
-            Kind::Install => {
-                if let Some(whole) = self.long_frames.put(frame) {
-                    match Entry::from_parts(whole) {
-                        Some(entry) => self.on_install(from, header.generation, entry),
-                        None => self.counters.drop_frame(DropReason::Malformed),
-                    }
-                }
-            }
-            Kind::Park => self.on_park(header),
-            Kind::Wake => self.on_wake(header),
-            Kind::Probe => self.on_probe(header),
-            Kind::ProbeAck => self.on_probe_ack(header),
-            Kind::Nack => match body::parse_nack(frame.payload) {
-                Ok(list) => self.on_nack(header, &list),
-                Err(_) => self.counters.drop_frame(DropReason::Malformed),
-            },
-            Kind::Refuse => match body::Refuse::parse(frame.payload) {
-                Ok(refuse) => self.on_refuse(refuse),
-                Err(_) => self.counters.drop_frame(DropReason::Malformed),
-            },
-            Kind::Join => match body::Join::parse(frame.payload) {
-                Ok(join) => self.on_join(header, &join),
-                Err(_) => self.counters.drop_frame(DropReason::Malformed),
-            },
-            Kind::Fetch => match body::Fetch::parse(frame.payload) {
-                Ok(fetch) => self.on_fetch(header, &fetch),
-                Err(_) => self.counters.drop_frame(DropReason::Malformed),
-            },
-            Kind::Prepare | Kind::Promise | Kind::Fetched => {
-                if let Some(whole) = self.long_frames.put(frame) {
-                    self.on_long(&whole.header, &whole.body);
-                }
-            }
-            // Only inside FETCHED.
-            Kind::Base => self.counters.drop_frame(DropReason::Unexpected),
-        }
-    }
-
-    fn on_long(&mut self, header: &Header, bytes: &[u8]) {
-        match header.kind {
-            Kind::Prepare => match body::Prepare::parse(bytes) {
-                Ok(prepare) if prepare.crash_vector.len() == self.hosts => {
-                    self.on_prepare(header, &prepare);
-                }
-                _ => self.counters.drop_frame(DropReason::Malformed),
-            },
-            Kind::Promise => match body::Promise::parse(bytes) {
-                Ok(promise) if promise.crash_vector.len() == self.hosts => {
-                    self.on_promise(header, promise);
-                }
-                _ => self.counters.drop_frame(DropReason::Malformed),
-            },
-            _ => self.on_fetched(header, bytes),
-        }
     }
 }

@@ -227,7 +227,6 @@ impl Member {
         let mut flags = Flags::default();
         if view.is_some() {
             flags = flags.with(Flags::VIEW);
-        } else if body.is_empty() {
         }
         if std::mem::take(&mut self.is_woken) {
             flags = flags.with(Flags::WOKEN);
