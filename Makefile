@@ -9,7 +9,7 @@ BENCH   ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo test soak bench install uninstall clean \
-        format lint docs unit tidy loom shim licences compat examples
+        format lint docs unit sim tidy loom shim licences compat examples
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,16 +17,18 @@ help: ## this list
 
 build: ## exo, exod and libexo_shim.so, optimised
 	@tools/needs.sh cargo cc
-	cargo build --release --workspace
+	cargo build --release --workspace --exclude exo-shim
+	cargo build --release -p exo-shim
 
 demo: ## unmodified programs on one group, over the kernel and over Exo
 	@tools/needs.sh cargo cc python3 socat ip
-	cargo build --release -p exo-cli -p exo-monitor -p exo-shim
+	cargo build --release -p exo-cli -p exo-monitor
+	cargo build --release -p exo-shim
 	@$(RELEASE)/exo demo
 
 test: ## everything that must hold; what CI runs
 	@tools/needs.sh cargo cc fmt clippy python3 socat ip unshare sockperf iperf
-	@tools/steps.sh format lint docs shim tidy unit loom build compat examples licences
+	@tools/steps.sh format lint docs shim tidy unit sim loom build compat examples licences
 
 soak: ## the long variants: members killed for a minute, a hostile member, many datagrams
 	@tools/needs.sh cargo cc python3 socat ip unshare sockperf iperf
@@ -34,7 +36,8 @@ soak: ## the long variants: members killed for a minute, a hostile member, many 
 
 bench: ## the kernel's multicast and Exo, the same programs, one run
 	@tools/needs.sh cargo cc ip
-	cargo build --release --workspace
+	cargo build --release --workspace --exclude exo-shim
+	cargo build --release -p exo-shim
 	@$(RELEASE)/exo-bench $(BENCH)
 
 format: ## step: cargo fmt --check
@@ -46,22 +49,27 @@ lint: ## step: clippy without a warning
 docs: ## step: rustdoc without a warning
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace
 
-shim: ## step: the preloaded library by itself, with system calls of its own only
+shim: ## step: the preloaded library by itself: system calls of its own only, no ordering engine
 	cargo build -p exo-shim
 	@if cargo tree --workspace -e features,no-dev | grep -q 'rustix feature "use-libc"'; then \
 	  echo 'rustix/use-libc is on in the shim: its own calls would enter its own hooks;' \
 	       'find who asks for it with: cargo tree --workspace -e features -i rustix' >&2; exit 1; fi
+	@if cargo tree -p exo-shim -e normal,features | grep -E 'libexo feature "engine"|blake3|crc32c|twox-hash'; then \
+	  echo 'the engine or its checksums are in the shim: who asks for libexo/engine there?' >&2; exit 1; fi
 
 tidy: ## step: import rules, rooms with unsafe, forgotten markers
 	cargo test -p libexo --test tidy
 
 unit: ## step: unit, property and process tests
 	@if cargo nextest --version >/dev/null 2>&1; then \
-	  set -x; cargo nextest run --workspace --exclude compat-tests; \
+	  set -x; cargo nextest run --workspace --exclude compat-tests --exclude exo-sim; \
 	else \
-	  set -x; cargo test --workspace --exclude compat-tests --bins --lib --tests; \
+	  set -x; cargo test --workspace --exclude compat-tests --exclude exo-sim --bins --lib --tests; \
 	fi
 	cargo test --doc -p libexo -p exo-monitor
+
+sim: ## step: hundreds of schedules of many hosts, optimised
+	cargo test --release -p exo-sim
 
 loom: ## step: every interleaving of small rings
 	CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/loom RUSTFLAGS="--cfg loom" \

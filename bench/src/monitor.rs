@@ -24,11 +24,7 @@ impl Binaries {
     pub(crate) fn find(folder: &Path) -> anyhow::Result<Self> {
         for name in ["exo", "exod", "libexo_shim.so"] {
             if !folder.join(name).exists() {
-                bail!(
-                    "{} is not in {} (cargo build --release --workspace)",
-                    name,
-                    folder.display()
-                );
+                bail!("{} is not in {} (make build)", name, folder.display());
             }
         }
         Ok(Self {
@@ -63,7 +59,7 @@ impl<'a> Monitor<'a> {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
-            .context("cannot start exod (cargo build --release --workspace)")?;
+            .context("cannot start exod (make build)")?;
         let mut monitor = Self {
             binaries,
             socket,

@@ -40,7 +40,7 @@ impl Binaries {
         }
         bail!(
             "exo, exod and libexo_shim.so are not together in any of {folders:?}: build them with \
-             `cargo build --release --workspace`, or name their folder in EXO_BIN_DIR"
+             `make build`, or name their folder in EXO_BIN_DIR"
         )
     }
 }

@@ -22,7 +22,8 @@ pub struct GrantId(pub u32);
 pub struct HostId(pub u8);
 
 /// A period in which each position of the log has one owner: `counter << 8 | founder`.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+/// 0 means "before the first".
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Epoch(pub u64);
 
 impl Epoch {
@@ -30,6 +31,18 @@ impl Epoch {
     #[must_use]
     pub const fn first_of(founder: HostId) -> Self {
         Self(1 << 8 | founder.0 as u64)
+    }
+
+    /// The lowest epoch above this one that `founder` can found.
+    #[must_use]
+    pub const fn next_of(self, founder: HostId) -> Self {
+        Self(((self.0 >> 8) + 1) << 8 | founder.0 as u64)
+    }
+
+    /// The only host that can found it.
+    #[must_use]
+    pub const fn founder(self) -> HostId {
+        HostId(self.0.to_le_bytes()[0])
     }
 }
 
@@ -57,5 +70,11 @@ impl Position {
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0 + 1)
+    }
+
+    /// The position before this one; 0 stays 0.
+    #[must_use]
+    pub const fn before(self) -> Self {
+        Self(self.0.saturating_sub(1))
     }
 }

@@ -10,9 +10,13 @@
 //! | room | what it holds |
 //! | --- | --- |
 //! | [`shm`] | memory that applications and monitor share: lanes, logs, socket pages, the board |
+//! | [`wire`] | the frames between hosts: bytes and the types that say they were checked |
 //! | [`engine`] | the ordering protocols as state machines without I/O |
 //! | [`control`] | the words between an application, an operator and the monitor |
 //! | [`client`] | the interface for applications and for the preloaded shim |
+//!
+//! `wire` and `engine` exist with the feature `engine` only, which the monitor and the simulator ask
+//! for: what runs inside other people's programs contains neither.
 //!
 //! Import rules, checked by `tests/tidy.rs`: `engine` knows neither `shm` nor `control` nor any
 //! clock; `shm` knows neither `engine` nor `control`; `client` knows no `engine`. What also runs
@@ -23,6 +27,7 @@
 #[cfg(not(loom))]
 pub mod client;
 pub mod control;
+#[cfg(feature = "engine")]
 pub mod engine;
 
 pub mod ids;
@@ -30,3 +35,5 @@ pub mod quorum;
 pub mod shm;
 pub mod sync;
 pub mod time;
+#[cfg(feature = "engine")]
+pub mod wire;

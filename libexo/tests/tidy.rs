@@ -134,6 +134,48 @@ fn engine_knows_no_memory_socket_thread_or_clock() {
 }
 
 #[test]
+fn frames_are_bytes_and_types_without_state_of_an_engine() {
+    let words = [
+        "engine",
+        "shm",
+        "transport",
+        "control",
+        "client",
+        "std::net",
+        "std::fs",
+        "std::thread",
+        "rustix",
+        "libc",
+        "Instant",
+        "SystemTime",
+    ];
+    assert_none(
+        &offenders("libexo/src/wire", &words, &[]),
+        "wire imports ids only",
+    );
+}
+
+#[test]
+fn simulator_knows_no_clock_socket_or_thread() {
+    let words = [
+        "std::net",
+        "std::fs",
+        "std::thread",
+        "rustix",
+        "libc",
+        "Instant",
+        "SystemTime",
+        "shm",
+        "client",
+        "control",
+    ];
+    assert_none(
+        &offenders("sim/src", &words, &[]),
+        "a schedule depends on its seed alone",
+    );
+}
+
+#[test]
 fn shared_memory_knows_no_engine_and_no_control() {
     let words = ["engine", "control", "client", "wire", "transport"];
     assert_none(
@@ -220,7 +262,13 @@ fn unsafe_code_lives_in_listed_rooms() {
         "shim/src/",
     ];
     let mut list = String::new();
-    for folder in ["libexo/src", "monitor/src", "monitor/cli/src", "shim/src"] {
+    for folder in [
+        "libexo/src",
+        "monitor/src",
+        "monitor/cli/src",
+        "shim/src",
+        "sim/src",
+    ] {
         for line in offenders(folder, &["unsafe"], &[]).lines() {
             if !rooms.iter().any(|room| line.starts_with(room)) {
                 writeln!(list, "{line}").expect("a string takes it");
@@ -291,10 +339,24 @@ fn shim_links_what_is_listed_and_nothing_else() {
         dependencies("shim/Cargo.toml"),
         ["ctor", "libc", "libexo", "rustix"]
     );
-    assert_eq!(
-        dependencies("libexo/Cargo.toml"),
-        ["libc", "rustix", "thiserror"]
-    );
+    let of_the_engine = ["blake3", "crc32c", "twox-hash"];
+    let mut library = dependencies("libexo/Cargo.toml");
+    library.retain(|name| !of_the_engine.contains(&name.as_str()));
+    assert_eq!(library, ["libc", "rustix", "thiserror"]);
+    let manifest = text("libexo/Cargo.toml");
+    for name in of_the_engine {
+        assert!(
+            manifest.contains(&format!("{name} = {{ workspace = true, optional = true }}")),
+            "{name} comes with the feature `engine` only"
+        );
+    }
+    assert!(!manifest.contains("default = "), "nothing comes unasked");
+    for other in ["shim/Cargo.toml", "examples/tail/Cargo.toml"] {
+        assert!(
+            text(other).contains("libexo.workspace = true"),
+            "{other} asks for no feature of libexo"
+        );
+    }
     for manifest in ["bench/Cargo.toml", "compat-tests/Cargo.toml"] {
         for name in dependencies(manifest) {
             assert!(
@@ -320,6 +382,7 @@ fn nothing_is_left_for_later() {
         "libexo",
         "monitor",
         "shim",
+        "sim",
         "bench",
         "compat-tests",
         "examples",
@@ -347,7 +410,7 @@ fn nothing_is_left_for_later() {
 #[test]
 fn every_module_says_what_it_is_for() {
     let mut list = String::new();
-    for folder in ["libexo/src", "monitor/src", "shim/src"] {
+    for folder in ["libexo/src", "monitor/src", "shim/src", "sim/src"] {
         for path in rust_files(folder) {
             let text = text(&path);
             let mut inside_attribute = false;

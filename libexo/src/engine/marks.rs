@@ -35,6 +35,26 @@ impl Marks {
         self.tail
     }
 
+    /// The log ends at `position` from here on. What is agreed stays.
+    pub fn cut(&mut self, position: Position) {
+        assert!(
+            self.agreed <= position && position <= self.tail,
+            "cut to {position:?} of {self:?}"
+        );
+        self.tail = position;
+    }
+
+    /// Everything up to `position`, which lies beyond what is agreed, is final and held by every
+    /// member, and nothing of it is here: the log begins again behind it.
+    pub fn begin_after(&mut self, position: Position) {
+        assert!(self.agreed <= position, "{position:?} lies in {self:?}");
+        *self = Self {
+            tail: position,
+            agreed: position,
+            safe: position,
+        };
+    }
+
     /// Everything up to `position` is agreed. Earlier ones change nothing.
     pub fn agree(&mut self, position: Position) {
         assert!(

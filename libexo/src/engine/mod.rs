@@ -12,7 +12,7 @@ pub mod marks;
 pub mod params;
 pub mod ring;
 
-use crate::ids::{GroupId, HostId, Position, Seq};
+use crate::ids::{Epoch, GroupId, HostId, Position, Seq};
 use crate::time::Time;
 
 /// What an application submitted.
@@ -65,7 +65,8 @@ pub struct Delivery<'a> {
     pub host: HostId,
     /// That host's number for it.
     pub ticket: Ticket,
-    /// The submitter's own number for where it came from; meaningful at `host` only.
+    /// The submitter's own number for where it came from. At other hosts than `host` only its low
+    /// 32 bits, the two port fields of the frame.
     pub origin: u64,
     /// How sure its place is.
     pub stage: Stage,
@@ -108,14 +109,34 @@ pub struct Record {
 }
 
 /// Number of a record to persist.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub struct PersistId(pub u64);
 
-/// The members, in ring order.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// The members, in ring order, from one position of the log on.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct View {
     /// The members.
     pub members: Vec<HostId>,
+    /// The epoch in which they were agreed on.
+    pub epoch: Epoch,
+    /// The position from which they take turns; the same at every host.
+    pub position: Position,
+    /// Who came, compared with the view before.
+    pub joined: Vec<HostId>,
+    /// Who went.
+    pub left: Vec<HostId>,
+}
+
+impl View {
+    /// What a ring begins with.
+    #[must_use]
+    pub fn first(members: Vec<HostId>) -> Self {
+        Self {
+            joined: members.clone(),
+            members,
+            ..Self::default()
+        }
+    }
 }
 
 /// What somebody outside believes. Engines use it to be fast, never to be right.
@@ -138,6 +159,22 @@ pub enum Event {
     Halted,
     /// Order goes on.
     Resumed,
+}
+
+/// What concerns this host alone and has no place in the order.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Notice {
+    /// This host missed the messages at these positions, and nobody keeps them.
+    Gap {
+        /// First position missed.
+        from: Position,
+        /// Last position missed.
+        to: Position,
+    },
+    /// This host belongs to this generation from here on.
+    Generation(u64),
+    /// Nothing more comes from this engine.
+    Fatal(Violation),
 }
 
 /// A broken invariant: a mistake of ours.

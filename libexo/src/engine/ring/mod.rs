@@ -1,254 +1,210 @@
-//! The token ring, first stage: one host, which is a ring of one and always owns the token.
+//! The token ring: turns in a circle, agreement by building on them, epochs when somebody fails.
 //!
-//! Source: `docs/ring.md` (the Exo slides, with rules R1–R9). What is here is what those rules say
-//! for n = 1: q = 1, the epoch is the first that this host can found, the owner of every position
-//! is this host (R2), a turn is agreed and held by every member as soon as it is written (R3), and
-//! no frames are sent. A turn packs whatever waits, up to `turn_bytes_max`, without delay.
-//! Deviation from the handlers of section 6: a turn is taken when deliveries are polled, not at
-//! each submit, so that a batch of submissions becomes one turn.
+//! Source: `docs/ring.md` (the Exo slides, with rules R1–R9 and invariants I1–I12), where every
+//! deviation is listed. A ring of one configured host ([`alone`]) sends no frames and agrees at
+//! once; with more hosts ([`member`]) the whole protocol is at work. Both are one type, so that a
+//! caller need not care.
 //!
-//! Frames, epochs changes and recovery belong to rings of several hosts, which this version does
-//! not form; a frame that arrives is counted and dropped.
+//! A turn is taken when frames are polled for and not at each submit, so that a batch of
+//! submissions becomes one turn.
 
 mod agreement;
+mod alone;
+mod counters;
+mod log;
+mod member;
+mod parts;
 mod queue;
+mod setup;
 
-use std::collections::VecDeque;
+pub use counters::{Counters, DropReason};
+pub use member::Inspection;
+pub use setup::Setup;
+
+use alone::Alone;
+use member::Member;
 
 use super::marks::Marks;
 use super::params::Params;
 use super::{
-    Admit, Delivery, Engine, Event, Frame, Hint, PersistId, Port, Record, Stage, Submission,
-    Ticket, Transmit, View, Violation,
+    Admit, Delivery, Engine, Event, Frame, Hint, Notice, PersistId, Port, Record, Submission,
+    Transmit, View, Violation,
 };
 use crate::ids::{Epoch, HostId, Position, Seq};
-use crate::quorum::majority;
 use crate::time::Time;
-use agreement::{agreed_position, safe_position};
-use queue::Queue;
-
-/// One turn of the log that is not delivered whole yet.
-#[derive(Clone, Copy, Debug)]
-struct Turn {
-    position: Position,
-    epoch: Epoch,
-    author: HostId,
-    /// Messages of the turn that are still to be delivered.
-    messages: usize,
-}
 
 /// The engine of one host.
 #[derive(Debug)]
-pub struct Ring {
-    me: HostId,
-    /// Members that take turns, in ring order.
-    ring: Vec<HostId>,
-    params: Params,
-    promised: Epoch,
-    joined: Epoch,
-    marks: Marks,
-    /// Highest position that each host wrote in epoch `joined`, by host.
-    last: Vec<Option<Position>>,
-    author_of_tail: HostId,
-    /// Turns above what was delivered.
-    log: VecDeque<Turn>,
-    queue: Queue,
-    /// Place of the last delivered message.
-    seq: Seq,
-    ticket: Ticket,
-    events: VecDeque<Event>,
-    frames_dropped: u64,
+pub struct Ring(Inner);
+
+#[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one engine a process, and the ring of one is reached without a pointer"
+)]
+enum Inner {
+    Alone(Alone),
+    Member(Box<Member>),
 }
 
 impl Ring {
     /// A ring of one: `me` is its only host.
     #[must_use]
     pub fn alone(me: HostId, params: Params) -> Self {
-        params.assert_sound();
-        let epoch = Epoch::first_of(me);
-        let view = View { members: vec![me] };
-        Self {
-            me,
-            ring: view.members.clone(),
-            params,
-            promised: epoch,
-            joined: epoch,
-            marks: Marks::default(),
-            last: vec![None; usize::from(me.0) + 1],
-            author_of_tail: me,
-            log: VecDeque::with_capacity(2),
-            queue: Queue::new(params.queue_bytes_max, params.queue_messages_max),
-            seq: Seq(0),
-            ticket: Ticket(0),
-            events: VecDeque::from([Event::View(view)]),
-            frames_dropped: 0,
+        Self(Inner::Alone(Alone::new(me, params)))
+    }
+
+    /// One of several hosts; with one configured host the same as [`alone`](Self::alone).
+    #[must_use]
+    pub fn member(setup: &Setup, now: Time) -> Self {
+        setup.assert_sound();
+        if setup.hosts == 1 {
+            return Self::alone(setup.me, setup.params);
         }
+        Self(Inner::Member(Box::new(Member::new(setup, now))))
     }
 
     /// The log's marks.
     #[must_use]
     pub const fn marks(&self) -> Marks {
-        self.marks
+        match &self.0 {
+            Inner::Alone(alone) => alone.marks(),
+            Inner::Member(member) => member.marks(),
+        }
     }
 
     /// Place of the last delivered message.
     #[must_use]
     pub const fn seq(&self) -> Seq {
-        self.seq
+        match &self.0 {
+            Inner::Alone(alone) => alone.seq(),
+            Inner::Member(member) => member.seq(),
+        }
     }
 
-    /// Frames that were dropped because a ring of one expects none.
+    /// Frames that were dropped, for whatever reason.
     #[must_use]
-    pub const fn frames_dropped(&self) -> u64 {
-        self.frames_dropped
-    }
-
-    fn can_work(&self) -> bool {
-        self.promised == self.joined
-    }
-
-    /// The only host that may write the position after the tail (R2): the next ring member after
-    /// the author of the tail, in cyclic order.
-    fn owner_of_next(&self) -> HostId {
-        let after = self.ring.iter().find(|host| **host > self.author_of_tail);
-        *after
-            .or_else(|| self.ring.first())
-            .expect("a ring has at least a majority of members")
-    }
-
-    /// Writes the next turn if it is ours and there is something to send.
-    fn take_turn(&mut self) {
-        if !self.can_work() || self.owner_of_next() != self.me || self.queue.waiting() == 0 {
-            return;
+    pub fn frames_dropped(&self) -> u64 {
+        match &self.0 {
+            Inner::Alone(alone) => alone.frames_dropped(),
+            Inner::Member(member) => member.counters().frames_dropped(),
         }
-        let messages = self.queue.pack(self.params.turn_bytes_max);
-        let position = self.marks.extend();
-        self.log.push_back(Turn {
-            position,
-            epoch: self.joined,
-            author: self.me,
-            messages,
-        });
-        self.author_of_tail = self.me;
-        self.last[usize::from(self.me.0)] = Some(position);
-        self.update_agreement();
     }
 
-    fn update_agreement(&mut self) {
-        let quorum = majority(self.ring.len());
-        if let Some(agreed) = agreed_position(&self.last, quorum) {
-            self.marks.agree(agreed);
+    /// What was counted; nothing in a ring of one.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        match &self.0 {
+            Inner::Alone(_) => Counters::default(),
+            Inner::Member(member) => *member.counters(),
         }
-        self.marks.secure(safe_position(&self.last, &self.ring));
-        assert!(self.marks.safe() <= self.marks.agreed());
-        assert!(self.marks.agreed() <= self.marks.tail());
     }
+
+    /// The next local event that has no place in the order.
+    pub fn poll_notice(&mut self) -> Option<Notice> {
+        match &mut self.0 {
+            Inner::Alone(_) => None,
+            Inner::Member(member) => member.poll_notice(),
+        }
+    }
+
+    /// Asks to leave the ring at this host's next turn; refused while too few would stay. The
+    /// host still counts as one of the configured, and still receives.
+    pub fn leave(&mut self) {
+        if let Inner::Member(member) = &mut self.0 {
+            member.leave();
+        }
+    }
+
+    /// Takes [`leave`](Self::leave) back: the host asks to come in again.
+    pub fn rejoin(&mut self, now: Time) {
+        if let Inner::Member(member) = &mut self.0 {
+            member.rejoin(now);
+        }
+    }
+
+    /// A look at the state, for operators and tests; `None` in a ring of one.
+    #[must_use]
+    pub fn inspect(&self) -> Option<Inspection> {
+        match &self.0 {
+            Inner::Alone(_) => None,
+            Inner::Member(member) => Some(member.inspect()),
+        }
+    }
+
+    /// Position, epoch and digest of every entry of the log above its base, for tests that
+    /// compare hosts; nothing in a ring of one.
+    #[must_use]
+    pub fn held(&self) -> Vec<(Position, Epoch, u64)> {
+        match &self.0 {
+            Inner::Alone(_) => Vec::new(),
+            Inner::Member(member) => member.held(),
+        }
+    }
+}
+
+/// One call, handed on to whichever it is.
+macro_rules! hand_on {
+    ($self:expr, $engine:ident => $call:expr) => {
+        match &mut $self.0 {
+            Inner::Alone($engine) => $call,
+            Inner::Member($engine) => $call,
+        }
+    };
 }
 
 impl Engine for Ring {
-    fn on_submit(&mut self, _now: Time, submission: Submission<'_>) -> Admit {
-        let ticket = Ticket(self.ticket.0 + 1);
-        if !self.queue.push(ticket, submission) {
-            return Admit::Busy;
-        }
-        self.ticket = ticket;
-        Admit::Taken(ticket)
+    fn on_submit(&mut self, now: Time, submission: Submission<'_>) -> Admit {
+        hand_on!(self, engine => engine.on_submit(now, submission))
     }
 
-    fn on_frame(&mut self, _now: Time, _from: Port, _frame: Frame<'_>) {
-        self.frames_dropped += 1;
+    fn on_frame(&mut self, now: Time, from: Port, frame: Frame<'_>) {
+        hand_on!(self, engine => engine.on_frame(now, from, frame));
     }
 
-    fn on_timeout(&mut self, _now: Time) {}
-
-    fn on_view(&mut self, _now: Time, view: &View) {
-        // A ring of one has no other members to learn of; the view is what it began with.
-        assert_eq!(view.members, self.ring, "this engine orders for one host");
+    fn on_timeout(&mut self, now: Time) {
+        hand_on!(self, engine => engine.on_timeout(now));
     }
 
-    fn on_hint(&mut self, _now: Time, _hint: Hint) {}
+    fn on_view(&mut self, now: Time, view: &View) {
+        hand_on!(self, engine => engine.on_view(now, view));
+    }
 
-    fn on_durable(&mut self, _now: Time, _record: PersistId) {}
+    fn on_hint(&mut self, now: Time, hint: Hint) {
+        hand_on!(self, engine => engine.on_hint(now, hint));
+    }
+
+    fn on_durable(&mut self, now: Time, record: PersistId) {
+        hand_on!(self, engine => engine.on_durable(now, record));
+    }
 
     fn poll_transmit(&mut self) -> Option<Transmit> {
-        None
+        hand_on!(self, engine => engine.poll_transmit())
     }
 
     fn poll_persist(&mut self) -> Option<Record> {
-        None
+        hand_on!(self, engine => engine.poll_persist())
     }
 
     fn poll_deliver(&mut self) -> Option<Delivery<'_>> {
-        if self.log.is_empty() {
-            self.take_turn();
-        }
-        let turn = self.log.front_mut()?;
-        if turn.position > self.marks.agreed() {
-            return None;
-        }
-        turn.messages -= 1;
-        let (position, author, is_last) = (turn.position, turn.author, turn.messages == 0);
-        if is_last {
-            self.log.pop_front();
-        }
-        self.seq = self.seq.next();
-        let message = self.queue.take_packed();
-        Some(Delivery {
-            seq: self.seq,
-            position,
-            group: message.group,
-            host: author,
-            ticket: message.ticket,
-            origin: message.origin,
-            stage: Stage::Agreed,
-            bytes: message.bytes,
-        })
+        hand_on!(self, engine => engine.poll_deliver())
     }
 
     fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        hand_on!(self, engine => engine.poll_event())
     }
 
     fn poll_timeout(&self) -> Option<Time> {
-        None
+        match &self.0 {
+            Inner::Alone(alone) => alone.poll_timeout(),
+            Inner::Member(member) => member.poll_timeout(),
+        }
     }
 
     fn check(&self) -> Result<(), Violation> {
-        let broken = |rule, found: String| Err(Violation { rule, found });
-        let Marks { .. } = self.marks;
-        let (safe, agreed, tail) = (self.marks.safe(), self.marks.agreed(), self.marks.tail());
-        if safe > agreed || agreed > tail {
-            return broken(
-                "I2",
-                format!("safe {safe:?}, agreed {agreed:?}, tail {tail:?}"),
-            );
+        match &self.0 {
+            Inner::Alone(alone) => alone.check(),
+            Inner::Member(member) => member.check(),
         }
-        if self.joined > self.promised {
-            return broken(
-                "I2",
-                format!("joined {:?}, promised {:?}", self.joined, self.promised),
-            );
-        }
-        if !self
-            .log
-            .iter()
-            .is_sorted_by_key(|turn| (turn.epoch, turn.position))
-        {
-            return broken("I4", format!("{:?}", self.log));
-        }
-        let packed: usize = self.log.iter().map(|turn| turn.messages).sum();
-        if packed != self.queue.packed() {
-            return broken(
-                "I9",
-                format!("{packed} in the log, {} packed", self.queue.packed()),
-            );
-        }
-        if self.queue.bytes() > self.params.queue_bytes_max {
-            return broken("I12", format!("{} bytes queued", self.queue.bytes()));
-        }
-        Ok(())
     }
 }
-
-#[cfg(test)]
-mod tests;

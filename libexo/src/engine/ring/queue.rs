@@ -120,6 +120,36 @@ impl Queue {
         count
     }
 
+    /// The message at `index` from the front, without taking it.
+    pub(super) fn message(&self, index: usize) -> Option<Message<'_>> {
+        let place = self.places.get(index)?;
+        Some(Message {
+            group: place.group,
+            origin: place.origin,
+            ticket: place.ticket,
+            bytes: &self.bytes[place.offset..place.offset + place.len],
+        })
+    }
+
+    /// One more message, the first that waits, is packed into a turn.
+    pub(super) fn pack_one(&mut self) {
+        assert!(self.waiting() > 0, "a message waits");
+        self.packed += 1;
+    }
+
+    /// From the front, the messages up to number `last` are packed into turns, and no others.
+    pub(super) fn repack(&mut self, last: Ticket) {
+        self.packed = self.places.partition_point(|place| place.ticket <= last);
+    }
+
+    /// Drops the messages up to number `last`, packed or not. Returns how many.
+    pub(super) fn forget(&mut self, last: Ticket) -> usize {
+        let count = self.places.partition_point(|place| place.ticket <= last);
+        self.places.drain(..count);
+        self.packed = self.packed.saturating_sub(count);
+        count
+    }
+
     /// Takes the first packed message out.
     pub(super) fn take_packed(&mut self) -> Message<'_> {
         assert!(

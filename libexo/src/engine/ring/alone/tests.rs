@@ -4,7 +4,7 @@ use proptest::prelude::{any, proptest};
 
 const NOW: Time = Time(0);
 
-fn submit(ring: &mut Ring, group: u32, bytes: &[u8]) -> Admit {
+fn submit(ring: &mut Alone, group: u32, bytes: &[u8]) -> Admit {
     ring.on_submit(
         NOW,
         Submission {
@@ -17,7 +17,7 @@ fn submit(ring: &mut Ring, group: u32, bytes: &[u8]) -> Admit {
 
 #[test]
 fn a_ring_of_one_agrees_at_once_and_sends_nothing() {
-    let mut ring = Ring::alone(HostId(0), Params::default());
+    let mut ring = Alone::new(HostId(0), Params::default());
     assert_eq!(submit(&mut ring, 1, b"a"), Admit::Taken(Ticket(1)));
     assert_eq!(submit(&mut ring, 2, b""), Admit::Taken(Ticket(2)));
     let first = ring.poll_deliver().expect("one message waits");
@@ -39,7 +39,7 @@ fn a_ring_of_one_agrees_at_once_and_sends_nothing() {
 
 #[test]
 fn a_full_queue_says_busy_and_goes_on_after_delivery() {
-    let mut ring = Ring::alone(HostId(0), Params::default());
+    let mut ring = Alone::new(HostId(0), Params::default());
     let datagram = [9; 60_000];
     let mut taken = 0;
     while submit(&mut ring, 1, &datagram) != Admit::Busy {
@@ -56,19 +56,17 @@ fn a_full_queue_says_busy_and_goes_on_after_delivery() {
 
 #[test]
 fn the_first_view_is_announced() {
-    let mut ring = Ring::alone(HostId(3), Params::default());
+    let mut ring = Alone::new(HostId(3), Params::default());
     assert_eq!(
         ring.poll_event(),
-        Some(Event::View(View {
-            members: vec![HostId(3)]
-        }))
+        Some(Event::View(View::first(vec![HostId(3)])))
     );
     assert_eq!(ring.poll_event(), None);
 }
 
 #[test]
 fn a_frame_is_counted_and_dropped() {
-    let mut ring = Ring::alone(HostId(0), Params::default());
+    let mut ring = Alone::new(HostId(0), Params::default());
     ring.on_frame(
         NOW,
         Port {
@@ -88,7 +86,7 @@ proptest! {
         steps in proptest::collection::vec((any::<bool>(), 0_usize..70_000), 1..200),
     ) {
         let params = Params::default();
-        let mut ring = Ring::alone(HostId(0), params);
+        let mut ring = Alone::new(HostId(0), params);
         let mut expected = VecDeque::new();
         for (number, (is_submit, len)) in steps.into_iter().enumerate() {
             if is_submit {

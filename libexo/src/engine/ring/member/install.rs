@@ -1,0 +1,450 @@
+//! Entering epochs: the INSTALL of another founder, the log that it asks for, and who asks to
+//! come in (R5–R7, R9).
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::fetch::{Fetching, Purpose};
+use super::timers::Timer;
+use super::{Deliverer, DropReason, Header, Member, Notice};
+use crate::engine::Ticket;
+use crate::engine::ring::log::{Entry, Ground, Log, near};
+use crate::ids::{Epoch, HostId, Position};
+use crate::time::Time;
+use crate::wire::body::{Fetch, Join, Mode, Refuse, View};
+use crate::wire::{Flags, Kind, batch};
+
+/// A host that asked to come in.
+#[derive(Clone, Debug)]
+pub(super) struct Joiner {
+    pub(super) inc: u64,
+    pub(super) mode: Mode,
+    pub(super) promised: Epoch,
+    pub(super) epoch: Epoch,
+    pub(super) tail: Position,
+    pub(super) heard: Time,
+}
+
+/// An INSTALL whose log is being fetched; until it is complete the own log is untouched.
+#[derive(Debug)]
+pub(super) struct Staging {
+    install: Entry,
+    pub(super) fetching: Fetching,
+}
+
+impl Member {
+    /// Sends the INSTALL of this epoch to a host that is behind.
+    pub(super) fn tell_install(&mut self, host: HostId) {
+        let index = usize::from(host.0);
+        let again = self.params.times.prepare;
+        if index >= self.hosts || self.is_amnesiac || self.now < self.told[index] {
+            return;
+        }
+        if let Some(install) = self.install.clone() {
+            self.told[index] = self.now.after(again);
+            self.send_entry(Some(host), &install, Flags::RTX);
+        }
+    }
+
+    /// Asks for the INSTALL of an epoch that passed this host by.
+    pub(super) fn ask_install(&mut self, host: HostId) {
+        if self.is_amnesiac || self.staging.is_some() || self.now < self.asked {
+            return;
+        }
+        self.asked = self.now.after(self.params.times.prepare);
+        let ask = Fetch {
+            from: Position(0),
+            to: Position(0),
+            digest: 0,
+            is_late: false,
+        };
+        let mut body = Vec::new();
+        ask.emit(&mut body);
+        let header = self.own_header(Kind::Fetch, self.joined);
+        self.send(Some(host), header, &body);
+    }
+
+    pub(super) fn on_install(&mut self, from: HostId, generation_low: u32, install: Entry) {
+        let (epoch, me) = (install.epoch, usize::from(self.me.0));
+        let Some(view) = install.view.as_deref() else {
+            return;
+        };
+        let is_formed = view.crash_vector.len() == self.hosts && epoch.founder() == install.author;
+        if !is_formed || generation_low == 0 {
+            return self.counters.drop_frame(DropReason::Malformed);
+        }
+        if epoch < self.promised && epoch > self.joined {
+            // Only a higher epoch can let this host in.
+            self.knows_ring = true;
+            self.timers.arm_first(Timer::Join, self.now);
+            return self.refuse(install.author, Refuse::Promised(self.promised));
+        }
+        if epoch <= self.joined {
+            return self.counters.drop_frame(DropReason::Held);
+        }
+        if self
+            .staging
+            .as_ref()
+            .is_some_and(|own| own.install.epoch >= epoch)
+        {
+            return self.counters.drop_frame(DropReason::Held);
+        }
+        let is_admitted = view.admitted.contains(self.me) && view.crash_vector[me] == self.inc;
+        if self.is_amnesiac && !is_admitted {
+            return self.counters.drop_frame(DropReason::NotWorking);
+        }
+        if view.crash_vector[me] > self.inc {
+            return self.fail(
+                "I11",
+                format!("an incarnation above {} is at work", self.inc),
+            );
+        }
+        if self.generation == 0 && view.ring.contains(self.me) && view.crash_vector[me] != self.inc
+        {
+            // It promised, restarted, and is a member under its earlier incarnation: the log would
+            // count this one's messages as the earlier one's. The ring stalls at its turn, and the
+            // next epoch, which it still may promise, knows it by its present one.
+            self.highest_seen = self.highest_seen.max(epoch);
+            return self.counters.drop_frame(DropReason::Incarnation);
+        }
+        let generation = u64::from(view.generation_high) << 32 | u64::from(generation_low);
+        if self.generation == 0 {
+            self.enter_generation(generation, view);
+        } else if self.joined == Epoch(0) && self.tail() == Position(0) {
+            self.ground_at_start(view);
+        }
+        self.turn_to(epoch);
+        self.stage(from, install);
+    }
+
+    /// This host's first generation: from here on it cannot claim to know of none.
+    fn enter_generation(&mut self, generation: u64, view: &View) {
+        self.generation = generation;
+        self.persist();
+        self.outbox
+            .notices
+            .push_back(Notice::Generation(generation));
+        self.ground_at_start(view);
+    }
+
+    /// D(0), if the INSTALL tells it.
+    fn ground_at_start(&mut self, view: &View) {
+        let digest = if view.base == Position(0) {
+            view.base_digest
+        } else {
+            0
+        };
+        self.log = Log::new(Ground::first(self.hosts, digest));
+    }
+
+    fn stage(&mut self, from: HostId, install: Entry) {
+        let view = install.view.as_deref().expect("an INSTALL has a VIEW body");
+        let to = install.position.before();
+        let common = self.log.common_with(view, install.position);
+        let at = common.unwrap_or_else(|| self.marks.agreed());
+        let digest = self
+            .log
+            .digest_at(at)
+            .expect("what is agreed is held or the base");
+        let mut sources = vec![from, install.author];
+        sources.extend(view.ring.iter());
+        sources.retain(|host| *host != self.me);
+        // Who begins anew has no use for what is over.
+        let is_fresh = self.joined == Epoch(0);
+        let (prev, epoch) = (install.prev, install.epoch);
+        let fetching = Fetching::new(sources, epoch, (at, digest), to, prev, is_fresh);
+        self.staging = Some(Staging { install, fetching });
+        self.arm_loss();
+        self.fetch_more(Purpose::Stage);
+    }
+
+    /// The log that the INSTALL asks for is here, whole.
+    pub(super) fn complete_staging(&mut self, ground: Option<Ground>, entries: VecDeque<Entry>) {
+        let Some(Staging { install, .. }) = self.staging.take() else {
+            return;
+        };
+        let is_fresh = self.joined == Epoch(0);
+        let begins_behind = ground
+            .as_ref()
+            .is_some_and(|ground| ground.position >= install.position);
+        self.adopt(ground, entries);
+        if self.fatal.is_some() {
+            return;
+        }
+        if is_fresh {
+            // Programs hear what comes from the view on.
+            self.deliverer.skip_to(install.position.before());
+        }
+        if self.is_amnesiac {
+            self.born = install.position;
+        }
+        self.counters.installed += 1;
+        if begins_behind {
+            self.enter(&install);
+        } else {
+            self.open(&install);
+        }
+    }
+
+    /// Makes the own log equal to the fetched one: from a ground that lies higher, or from the
+    /// last position that both have.
+    pub(super) fn adopt(&mut self, ground: Option<Ground>, mut entries: VecDeque<Entry>) {
+        let start = self.staged_tail.take();
+        if let Some(ground) = ground {
+            self.begin_after(ground);
+        } else if let Some(first) = entries.front() {
+            let mut common = first.position.before();
+            while let Some(first) = entries.front()
+                && self.log.digest_at(first.position) == Some(first.digest)
+            {
+                common = first.position;
+                entries.pop_front();
+            }
+            self.cut(common);
+        } else if let Some(start) = start {
+            self.cut(start);
+        }
+        if self.fatal.is_some() {
+            return;
+        }
+        for entry in entries {
+            self.log.push(entry);
+            self.marks.extend();
+        }
+    }
+
+    fn cut(&mut self, common: Position) {
+        if common < self.marks.agreed() {
+            let found = format!("cut to {common:?}, agreed {:?}", self.marks.agreed());
+            return self.fail("I1", found);
+        }
+        self.counters.cut += self.tail().0 - common.0;
+        self.log.cut(common);
+        self.marks.cut(common);
+    }
+
+    /// Nobody keeps what lies between the agreed position and `ground`.
+    pub(super) fn begin_after(&mut self, ground: Ground) {
+        let agreed = self.marks.agreed();
+        if ground.position < agreed {
+            return self.fail(
+                "I1",
+                format!("begin after {:?}, agreed {agreed:?}", ground.position),
+            );
+        }
+        self.counters.gaps += 1;
+        if self.joined > Epoch(0) && ground.position > self.deliverer.done() {
+            let (from, to) = (self.deliverer.done().next(), ground.position);
+            self.outbox.notices.push_back(Notice::Gap { from, to });
+        }
+        // Numbers of an earlier incarnation say nothing about this one's messages.
+        let (inc, number) = ground.senders[usize::from(self.me.0)];
+        if inc == self.inc {
+            self.queue.forget(Ticket(number));
+        }
+        self.counters.cut += self.tail().0 - agreed.0;
+        self.marks.begin_after(ground.position);
+        self.deliverer.begin_after(&ground);
+        self.log = Log::new(ground);
+    }
+
+    /// Appends the turn that opens an epoch, and works in it from here on.
+    pub(super) fn open(&mut self, install: &Entry) {
+        self.log.push(install.clone());
+        self.marks.extend();
+        self.enter(install);
+        self.last[usize::from(install.author.0)] = install.position;
+        self.update_agreement();
+        self.advance();
+        self.wake_if_quiet();
+    }
+
+    /// Works in the epoch that `install` opened.
+    fn enter(&mut self, install: &Entry) {
+        let view = install.view.as_deref().expect("an INSTALL has a VIEW body");
+        self.joined = install.epoch;
+        self.is_amnesiac = false;
+        // The turn that let this incarnation in may have been cut; then this one does.
+        self.born = self.born.min(install.position);
+        assert_eq!(
+            self.promised, self.joined,
+            "an epoch is promised before it is entered (I2)"
+        );
+        self.learn_incarnations(&view.crash_vector);
+        self.last.fill(Position(0));
+        self.credit.fill(None);
+        self.install = Some(install.clone());
+        let ring = view.ring;
+        self.joiners.retain(|host, _| !ring.contains(*host));
+        self.candidate = None;
+        self.catch_up = None;
+        self.heard_tail = self.tail();
+        self.nack_tries = 0;
+        self.wants_wake = false;
+        self.epoch_delay = self.params.times.prepare * 4;
+        self.unpark();
+        for timer in [
+            Timer::Epoch,
+            Timer::Grace,
+            Timer::Prepare,
+            Timer::Wake,
+            Timer::Nack,
+        ] {
+            self.timers.disarm(timer);
+        }
+        self.requeue_own();
+        self.early.forget_up_to(self.joined, self.tail());
+        self.note_progress();
+        if self.log.ring().contains(self.me) {
+            self.join_delay = self.params.times.join_min;
+        } else if !self.is_leaving {
+            self.timers.arm(Timer::Join, self.now);
+        }
+    }
+
+    /// R9: what is not whole in the log waits again, in order, under its old number.
+    pub(super) fn requeue_own(&mut self) {
+        self.sent_bytes = 0;
+        let Some(front) = self.queue.message(0).map(|message| message.ticket.0) else {
+            return;
+        };
+        let mut highest = front - 1;
+        for entry in self
+            .log
+            .entries()
+            .filter(|entry| entry.position > self.deliverer.done())
+        {
+            if entry.author != self.me || entry.view.is_some() || entry.position <= self.born {
+                continue;
+            }
+            let mut at = 0;
+            while let Ok(Some((piece, next))) = batch::entry_at(&entry.body, at) {
+                if piece.is_last() {
+                    highest = highest.max(near(highest, piece.number));
+                }
+                at = next;
+            }
+        }
+        let before = self.queue.packed();
+        self.queue.repack(Ticket(highest));
+        self.counters.resubmitted += before.saturating_sub(self.queue.packed()) as u64;
+    }
+
+    // Coming in.
+
+    pub(super) fn ask_to_join(&mut self) {
+        let is_in = !self.is_amnesiac && self.log.ring().contains(self.me);
+        let is_virgin = !self.is_amnesiac && self.joined == Epoch(0) && !self.knows_ring;
+        if is_in || is_virgin || self.is_leaving {
+            self.join_delay = self.params.times.join_min;
+            return;
+        }
+        let join = Join {
+            inc: self.inc,
+            mode: self.mode(),
+            promised: self.promised,
+            tail_epoch: self.log.tail_epoch(),
+            generation: self.generation,
+        };
+        let mut body = Vec::new();
+        join.emit(&mut body);
+        let header = self.own_header(Kind::Join, self.joined);
+        self.send(None, header, &body);
+        self.join_delay = (self.join_delay * 2).min(self.params.times.join_max);
+        self.timers
+            .arm(Timer::Join, self.now.after(self.join_delay));
+    }
+
+    pub(super) fn on_join(&mut self, header: &Header, join: &Join) {
+        let host = header.src;
+        let known = self.crash_vector[usize::from(host.0)];
+        if join.inc < known {
+            return self.refuse(host, Refuse::Incarnation(known));
+        }
+        self.highest_seen = self.highest_seen.max(join.promised);
+        self.crash_vector[usize::from(host.0)] = join.inc;
+        if self.is_amnesiac || self.joined == Epoch(0) {
+            return;
+        }
+        let admitted = self
+            .install
+            .as_ref()
+            .and_then(|install| install.view.as_deref());
+        let is_admitted = admitted.is_some_and(|view| {
+            view.admitted.contains(host) && view.crash_vector[usize::from(host.0)] == join.inc
+        });
+        let has_memory = join.mode != Mode::Amnesiac;
+        let may_enter = (has_memory || is_admitted) && join.promised <= self.joined;
+        if may_enter && header.epoch < self.joined {
+            return self.tell_install(host);
+        }
+        let is_in = self.log.ring().contains(host);
+        if is_in && has_memory && join.promised <= self.joined {
+            return;
+        }
+        let joiner = Joiner {
+            inc: join.inc,
+            mode: join.mode,
+            promised: join.promised,
+            epoch: header.epoch,
+            tail: header.seq,
+            heard: self.now,
+        };
+        self.joiners.insert(host, joiner);
+    }
+
+    /// Forgets hosts that asked to come in and are not heard of any more.
+    pub(super) fn prune_joiners(&mut self) {
+        let (now, within) = (self.now, self.params.times.join_max * 2);
+        self.joiners
+            .retain(|_, joiner| now.since(joiner.heard) < within);
+    }
+
+    /// Somebody waits whom only an epoch can let in.
+    pub(super) fn wants_planned_epoch(&self) -> bool {
+        let waits = self
+            .joiners
+            .values()
+            .any(|joiner| joiner.mode == Mode::Amnesiac || joiner.promised > self.joined);
+        let again = self.params.times.planned;
+        waits
+            && self
+                .last_planned
+                .is_none_or(|last| self.now.since(last) >= again)
+    }
+
+    // Generations.
+
+    /// A frame of another generation. If anything was agreed on in that one, and nothing here,
+    /// then nothing ever was or will be agreed on in this host's: it goes over.
+    pub(super) fn hear_other_generation(&mut self, header: &Header) -> Result<(), DropReason> {
+        let agreed = header.seq.0.saturating_sub(u64::from(header.behind));
+        let is_established = header.behind < u16::MAX
+            && agreed > 0
+            && matches!(
+                header.kind,
+                Kind::Turn | Kind::Park | Kind::Probe | Kind::Refuse | Kind::Join
+            );
+        let is_own_established = self.marks.agreed() > Position(0);
+        if !is_established || is_own_established {
+            return Err(DropReason::Generation);
+        }
+        self.counters.generations_left += 1;
+        self.generation = 0;
+        self.is_amnesiac = false;
+        self.joined = Epoch(0);
+        self.install = None;
+        self.turn_to(self.promised);
+        let ground = Ground::first(self.hosts, 0);
+        self.deliverer = Deliverer::new(&ground);
+        self.log = Log::new(ground);
+        self.marks = crate::engine::marks::Marks::default();
+        self.joiners = BTreeMap::new();
+        self.last.fill(Position(0));
+        self.queue.repack(Ticket(0));
+        self.sent_bytes = 0;
+        self.born = Position(0);
+        self.persist();
+        self.arm_loss();
+        Ok(())
+    }
+}

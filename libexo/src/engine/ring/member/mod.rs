@@ -1,0 +1,398 @@
+//! One of several hosts: its state, and which handler gets what.
+//!
+//! | file | what it does |
+//! | --- | --- |
+//! | `receive` | takes frames in and hands them to the others |
+//! | `send` | sends control frames and entries |
+//! | `turns` | takes turns in, writes its own, counts agreement, parks |
+//! | `repair` | gaps, resends, probes, wakes |
+//! | `epoch` | asks for promises, gives them, founds epochs |
+//! | `install` | enters epochs that others founded; begins behind gaps; joins |
+//! | `fetch` | fetches ranges of the log and serves them |
+//! | `delivery` | from agreed positions to messages |
+
+mod check;
+mod delivery;
+mod epoch;
+mod fetch;
+mod install;
+mod outbox;
+mod receive;
+mod repair;
+mod send;
+mod timers;
+mod turns;
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use super::counters::{Counters, DropReason};
+use super::log::{Entry, Ground, Log};
+use super::parts::{Early, LongFrames};
+use super::queue::Queue;
+use super::setup::Setup;
+use crate::engine::marks::Marks;
+use crate::engine::params::Params;
+use crate::engine::{
+    Admit, Event, Hint, Notice, PersistId, Record, Submission, Ticket, Transmit, View, Violation,
+};
+use crate::ids::{Epoch, HostId, Position, Seq};
+use crate::quorum::majority;
+use crate::time::Time;
+use crate::wire::auth::Guard;
+use crate::wire::body::Mode;
+use crate::wire::record::Record as SmallRecord;
+use crate::wire::{Header, HostSet};
+pub use check::Inspection;
+use delivery::Deliverer;
+use epoch::Candidate;
+use fetch::Fetching;
+use install::{Joiner, Staging};
+use outbox::Outbox;
+use timers::{Hop, Jitter, Timer, Timers};
+
+/// A restart raises the incarnation by at least this much, even if the clock went back: the
+/// counters of sealed frames begin at the incarnation, and must not meet those of earlier lives.
+const INCARNATION_STEP: u64 = 1 << 40;
+
+/// The engine of one of several hosts.
+#[derive(Debug)]
+pub(super) struct Member {
+    me: HostId,
+    hosts: usize,
+    quorum: usize,
+    ring_id: u32,
+    params: Params,
+    guard: Option<Guard>,
+    now: Time,
+
+    // One unit: a host that lost any of it has lost its memory.
+    /// 0: it never belonged to one.
+    generation: u64,
+    /// It lost its memory and no epoch has admitted it since (R6).
+    is_amnesiac: bool,
+    inc: u64,
+    /// Highest incarnation known of each host (R8).
+    crash_vector: Vec<u64>,
+    promised: Epoch,
+    promised_to: Option<(HostId, u64)>,
+    joined: Epoch,
+    log: Log,
+    marks: Marks,
+    /// The highest position that each host wrote in epoch `joined`; 0 for none.
+    last: Vec<Position>,
+
+    /// The turn that opened epoch `joined`.
+    install: Option<Entry>,
+    /// Positions up to here belong to earlier incarnations of this host.
+    born: Position,
+    credit: Vec<Option<u16>>,
+    early: Early,
+    long_frames: LongFrames,
+    candidate: Option<Candidate>,
+    staging: Option<Staging>,
+    catch_up: Option<Fetching>,
+    /// Where a fetched range begins; what lies above it is cut even if the range is empty.
+    staged_tail: Option<Position>,
+    joiners: BTreeMap<HostId, Joiner>,
+    deliverer: Deliverer,
+
+    queue: Queue,
+    ticket: Ticket,
+    /// Bytes of the first waiting message that earlier turns carried.
+    sent_bytes: usize,
+
+    is_parked: bool,
+    is_woken: bool,
+    is_leaving: bool,
+    is_halted: bool,
+    /// A WAKE of ours has no answer yet.
+    wants_wake: bool,
+    resends: u32,
+    /// The highest position heard of in epoch `joined`, and from whom.
+    heard_tail: Position,
+    heard_from: Option<HostId>,
+    nack_tries: u32,
+    last_progress: Time,
+    last_turn: Time,
+    probe_rounds: u32,
+    acks: HostSet,
+    /// It heard of an epoch that it cannot enter, having promised a higher one.
+    knows_ring: bool,
+    /// The highest epoch that anybody promised, as far as was heard.
+    highest_seen: Epoch,
+    epoch_delay: Duration,
+    join_delay: Duration,
+    last_planned: Option<Time>,
+    /// When a host was last sent the INSTALL, or asked for it.
+    told: Vec<Time>,
+    asked: Time,
+    served: BTreeMap<(HostId, Position), Time>,
+
+    hop: Hop,
+    jitter: Jitter,
+    timers: Timers,
+    outbox: Outbox,
+    counters: Counters,
+    fatal: Option<Violation>,
+    scratch: Vec<Position>,
+}
+
+impl Member {
+    pub(super) fn new(setup: &Setup, now: Time) -> Self {
+        let stored = setup.stored.unwrap_or_default();
+        let inc = setup
+            .boot_inc
+            .max(stored.inc.saturating_add(INCARNATION_STEP));
+        let hosts = setup.hosts;
+        let mut crash_vector = vec![0; hosts];
+        crash_vector[usize::from(setup.me.0)] = inc;
+        let ground = Ground::first(hosts, 0);
+        let key = setup.key.as_ref();
+        let guard = key.map(|key| Guard::new(key, setup.ring, setup.me, hosts, inc));
+        let mut member = Self {
+            me: setup.me,
+            hosts,
+            quorum: majority(hosts),
+            ring_id: setup.ring,
+            params: setup.params,
+            guard,
+            now,
+            generation: stored.generation,
+            is_amnesiac: stored.generation != 0,
+            inc,
+            crash_vector,
+            promised: stored.promised,
+            promised_to: None,
+            joined: Epoch(0),
+            deliverer: Deliverer::new(&ground),
+            log: Log::new(ground),
+            marks: Marks::default(),
+            last: vec![Position(0); hosts],
+            install: None,
+            born: Position(0),
+            credit: vec![None; hosts],
+            early: Early::default(),
+            long_frames: LongFrames::default(),
+            candidate: None,
+            staging: None,
+            catch_up: None,
+            staged_tail: None,
+            joiners: BTreeMap::new(),
+            queue: Queue::new(
+                setup.params.queue_bytes_max,
+                setup.params.queue_messages_max,
+            ),
+            ticket: Ticket(0),
+            sent_bytes: 0,
+            is_parked: false,
+            is_woken: false,
+            is_leaving: false,
+            is_halted: false,
+            wants_wake: false,
+            resends: 0,
+            heard_tail: Position(0),
+            heard_from: None,
+            nack_tries: 0,
+            last_progress: now,
+            last_turn: now,
+            probe_rounds: 0,
+            acks: HostSet::default(),
+            knows_ring: false,
+            highest_seen: stored.promised,
+            epoch_delay: setup.params.times.prepare * 4,
+            join_delay: setup.params.times.join_min,
+            last_planned: None,
+            told: vec![Time(0); hosts],
+            asked: Time(0),
+            served: BTreeMap::new(),
+            hop: Hop::default(),
+            jitter: Jitter::new(setup.seed ^ u64::from(setup.me.0) << 56 ^ inc),
+            timers: Timers::default(),
+            outbox: Outbox::default(),
+            counters: Counters::default(),
+            fatal: None,
+            scratch: Vec::with_capacity(hosts),
+        };
+        member.persist();
+        if member.is_amnesiac {
+            member.timers.arm(Timer::Join, now);
+        } else {
+            member.arm_loss();
+        }
+        member
+    }
+
+    pub(super) const fn marks(&self) -> Marks {
+        self.marks
+    }
+
+    pub(super) const fn seq(&self) -> Seq {
+        self.deliverer.seq()
+    }
+
+    /// Own messages that are not delivered yet.
+    pub(super) fn queued(&self) -> usize {
+        self.queue.waiting() + self.queue.packed()
+    }
+
+    pub(super) const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    pub(super) fn poll_notice(&mut self) -> Option<Notice> {
+        self.outbox.notices.pop_front()
+    }
+
+    pub(super) fn leave(&mut self) {
+        self.is_leaving = true;
+    }
+
+    pub(super) fn rejoin(&mut self, now: Time) {
+        self.is_leaving = false;
+        self.timers.arm(Timer::Join, now);
+    }
+
+    // What the state means.
+
+    fn tail(&self) -> Position {
+        self.marks.tail()
+    }
+
+    /// R4, R6.
+    fn can_work(&self) -> bool {
+        !self.is_amnesiac && self.joined > Epoch(0) && self.promised == self.joined
+    }
+
+    fn is_owner(&self) -> bool {
+        self.log.owner_of_next() == Some(self.me)
+    }
+
+    /// Low half of the generation, as frames carry it.
+    fn generation_low(&self) -> u32 {
+        u32::try_from(self.generation & u64::from(u32::MAX)).expect("masked")
+    }
+
+    const fn mode(&self) -> Mode {
+        if self.is_amnesiac {
+            Mode::Amnesiac
+        } else if self.generation == 0 {
+            Mode::Virgin
+        } else {
+            Mode::Normal
+        }
+    }
+
+    /// A broken invariant: nothing more leaves this host.
+    fn fail(&mut self, rule: &'static str, found: String) {
+        if self.fatal.is_none() {
+            let violation = Violation { rule, found };
+            self.outbox
+                .notices
+                .push_back(Notice::Fatal(violation.clone()));
+            self.fatal = Some(violation);
+        }
+    }
+
+    /// Puts the small record on stable storage; what follows waits for it.
+    fn persist(&mut self) {
+        let record = SmallRecord {
+            promised: self.promised,
+            generation: self.generation,
+            inc: self.inc,
+        };
+        self.outbox.persist(record.emit());
+    }
+
+    // The calls of the engine.
+
+    pub(super) fn on_submit(&mut self, now: Time, submission: Submission<'_>) -> Admit {
+        self.now = now;
+        let ticket = Ticket(self.ticket.0 + 1);
+        if !self.queue.push(ticket, submission) {
+            return Admit::Busy;
+        }
+        self.ticket = ticket;
+        self.wake_if_quiet();
+        Admit::Taken(ticket)
+    }
+
+    pub(super) fn on_timeout(&mut self, now: Time) {
+        self.now = now;
+        for timer in Timer::ALL {
+            if self.fatal.is_some() {
+                return;
+            }
+            if self.timers.take_due(timer, now) {
+                self.on_timer(timer);
+            }
+        }
+    }
+
+    fn on_timer(&mut self, timer: Timer) {
+        match timer {
+            Timer::Resend => self.resend(),
+            Timer::Nack => self.nack(),
+            Timer::Loss => self.probe(),
+            Timer::Prepare => self.prepare_again(),
+            Timer::Grace => self.end_grace(),
+            Timer::Epoch => self.give_up_epoch(),
+            Timer::Join => self.ask_to_join(),
+            Timer::Park => self.announce_park(),
+            Timer::Wake => self.wake_again(),
+            Timer::Fetch => self.fetch_again(),
+        }
+    }
+
+    /// Others agree on members inside the order; nobody tells them from outside.
+    #[allow(
+        clippy::unused_self,
+        clippy::needless_pass_by_ref_mut,
+        reason = "the trait's form"
+    )]
+    pub(super) fn on_view(&mut self, _now: Time, _view: &View) {}
+
+    /// Links are hints: the wait for progress starts anew with its minimum, nothing else.
+    pub(super) fn on_hint(&mut self, now: Time, hint: Hint) {
+        self.now = now;
+        if matches!(hint, Hint::LinkDown(_) | Hint::Suspect(_)) && !self.is_amnesiac {
+            let at = now.after(self.params.times.loss_min);
+            if !self.is_parked {
+                self.timers.arm(Timer::Loss, at);
+            }
+        }
+    }
+
+    pub(super) fn on_durable(&mut self, now: Time, record: PersistId) {
+        self.now = now;
+        self.outbox.on_durable(record);
+    }
+
+    pub(super) fn poll_transmit(&mut self) -> Option<Transmit> {
+        if self.outbox.is_held() || self.fatal.is_some() {
+            return None;
+        }
+        if !self.outbox.has_frames() {
+            self.take_turn();
+        }
+        if self.outbox.is_held() || self.fatal.is_some() {
+            return None;
+        }
+        self.outbox.poll_frame()
+    }
+
+    pub(super) fn poll_persist(&mut self) -> Option<Record> {
+        self.outbox.poll_record()
+    }
+
+    pub(super) fn poll_event(&mut self) -> Option<Event> {
+        if self.outbox.is_held() {
+            return None;
+        }
+        self.outbox.events.pop_front()
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Time> {
+        self.timers.next()
+    }
+}

@@ -1,0 +1,109 @@
+//! Frames that arrive: whether they are for this host, and which handler gets them.
+
+use super::{DropReason, Entry, Member};
+use crate::engine::{Frame as RawFrame, Port};
+use crate::ids::HostId;
+use crate::time::Time;
+use crate::wire::{Flags, Frame, Header, Kind, body};
+
+impl Member {
+    pub(in crate::engine::ring) fn on_frame(&mut self, now: Time, from: Port, raw: RawFrame<'_>) {
+        self.now = now;
+        if self.fatal.is_some() {
+            return;
+        }
+        let frame = match Frame::parse(raw.bytes, self.ring_id) {
+            Ok(frame) => frame,
+            Err(error) => return self.counters.drop_frame(DropReason::of(&error)),
+        };
+        if let Some(guard) = &mut self.guard
+            && guard.open(&frame, raw.bytes).is_err()
+        {
+            return self.counters.drop_frame(DropReason::Tag);
+        }
+        if let Err(reason) = self.admit_header(&frame.header) {
+            return self.counters.drop_frame(reason);
+        }
+        self.hear(&frame.header, from.host);
+        self.dispatch(from.host, &frame);
+    }
+
+    /// Whether the frame is for this host, of its generation, and not its own.
+    fn admit_header(&mut self, header: &Header) -> Result<(), DropReason> {
+        let is_other = header.flags.has(Flags::UNICAST) && header.dst != self.me;
+        // Own turns come back when others repair them; a founder that restarted needs its INSTALL.
+        let is_own = header.src == self.me && !matches!(header.kind, Kind::Turn | Kind::Install);
+        if is_own || is_other || usize::from(header.src.0) >= self.hosts {
+            return Err(DropReason::NotForUs);
+        }
+        let is_ours = self.generation == 0 || header.generation == self.generation_low();
+        if is_ours {
+            return Ok(());
+        }
+        if header.generation == 0 {
+            // A host that belongs to none yet may promise, probe and ask.
+            return Ok(());
+        }
+        self.hear_other_generation(header)
+    }
+
+    fn dispatch(&mut self, from: HostId, frame: &Frame<'_>) {
+        let header = &frame.header;
+        match header.kind {
+            Kind::Turn => self.on_turn(from, frame),
+            Kind::Install => {
+                if let Some(whole) = self.long_frames.put(frame) {
+                    match Entry::from_parts(whole) {
+                        Some(entry) => self.on_install(from, header.generation, entry),
+                        None => self.counters.drop_frame(DropReason::Malformed),
+                    }
+                }
+            }
+            Kind::Park => self.on_park(header),
+            Kind::Wake => self.on_wake(header),
+            Kind::Probe => self.on_probe(header),
+            Kind::ProbeAck => self.on_probe_ack(header),
+            Kind::Nack => match body::parse_nack(frame.payload) {
+                Ok(list) => self.on_nack(header, &list),
+                Err(_) => self.counters.drop_frame(DropReason::Malformed),
+            },
+            Kind::Refuse => match body::Refuse::parse(frame.payload) {
+                Ok(refuse) => self.on_refuse(refuse),
+                Err(_) => self.counters.drop_frame(DropReason::Malformed),
+            },
+            Kind::Join => match body::Join::parse(frame.payload) {
+                Ok(join) => self.on_join(header, &join),
+                Err(_) => self.counters.drop_frame(DropReason::Malformed),
+            },
+            Kind::Fetch => match body::Fetch::parse(frame.payload) {
+                Ok(fetch) => self.on_fetch(header, &fetch),
+                Err(_) => self.counters.drop_frame(DropReason::Malformed),
+            },
+            Kind::Prepare | Kind::Promise | Kind::Fetched => {
+                if let Some(whole) = self.long_frames.put(frame) {
+                    self.on_long(&whole.header, &whole.body);
+                }
+            }
+            // Only inside FETCHED.
+            Kind::Base => self.counters.drop_frame(DropReason::Unexpected),
+        }
+    }
+
+    fn on_long(&mut self, header: &Header, bytes: &[u8]) {
+        match header.kind {
+            Kind::Prepare => match body::Prepare::parse(bytes) {
+                Ok(prepare) if prepare.crash_vector.len() == self.hosts => {
+                    self.on_prepare(header, &prepare);
+                }
+                _ => self.counters.drop_frame(DropReason::Malformed),
+            },
+            Kind::Promise => match body::Promise::parse(bytes) {
+                Ok(promise) if promise.crash_vector.len() == self.hosts => {
+                    self.on_promise(header, promise);
+                }
+                _ => self.counters.drop_frame(DropReason::Malformed),
+            },
+            _ => self.on_fetched(header, bytes),
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! What a host of a ring is told when it starts.
+
+use crate::engine::params::Params;
+use crate::ids::HostId;
+use crate::quorum::HOSTS_MAX;
+use crate::wire::auth::MasterKey;
+use crate::wire::record::Record;
+
+/// The configuration of one host.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// This host's place, from 0.
+    pub me: HostId,
+    /// How many hosts are configured.
+    pub hosts: usize,
+    /// Which ring; frames of others are dropped.
+    pub ring: u32,
+    /// A number above those of earlier starts, as far as the caller can tell: its clock in
+    /// microseconds, shifted by 12, and 12 random bits.
+    pub boot_inc: u64,
+    /// What stable storage holds. `None` only for a host that never ran before; a host whose
+    /// record is lost or torn must be given a record of an unknown generation by the operator.
+    pub stored: Option<Record>,
+    /// For jitter and the number of a new generation.
+    pub seed: u64,
+    /// Sizes and times.
+    pub params: Params,
+    /// With a key every frame is sealed, and none without a tag is let in.
+    pub key: Option<MasterKey>,
+}
+
+impl Setup {
+    /// Asserts what a checked configuration ensures.
+    pub fn assert_sound(&self) {
+        assert!((1..=HOSTS_MAX).contains(&self.hosts), "1 to 256 hosts");
+        assert!(
+            usize::from(self.me.0) < self.hosts,
+            "this host is one of them"
+        );
+        self.params.assert_sound();
+    }
+}
