@@ -13,6 +13,7 @@
 //! | [`engine`] | the ordering protocols as state machines without I/O |
 //! | [`control`] | the words between an application, an operator and the monitor |
 //! | [`client`] | the interface for applications and for the preloaded shim |
+//! | `journal` | the order on disk; with the feature of that name, which the shim does not have |
 //!
 //! Import rules, checked by `tests/tidy.rs`: `engine` knows neither `shm` nor `control` nor any
 //! clock; `shm` knows neither `engine` nor `control`; `client` knows no `engine`. What also runs
@@ -26,6 +27,8 @@ pub mod control;
 pub mod engine;
 
 pub mod ids;
+#[cfg(feature = "journal")]
+pub mod journal;
 pub mod quorum;
 pub mod shm;
 pub mod sync;
