@@ -42,9 +42,10 @@ format: ## step: cargo fmt --check
 
 lint: ## step: clippy without a warning
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy -p libexo --features journal --all-targets -- -D warnings
 
 docs: ## step: rustdoc without a warning
-	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace --features libexo/journal
 
 shim: ## step: the preloaded library by itself, with system calls of its own only
 	cargo build -p exo-shim
@@ -61,6 +62,7 @@ unit: ## step: unit, property and process tests
 	else \
 	  set -x; cargo test --workspace --exclude compat-tests --bins --lib --tests; \
 	fi
+	cargo test -p libexo --features journal --lib --test journal_crash journal
 	cargo test --doc -p libexo -p exo-monitor
 
 loom: ## step: every interleaving of small rings

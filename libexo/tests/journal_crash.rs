@@ -42,7 +42,8 @@ impl Model {
 
     /// Whether `log` is this, but for entries below `removed`, which may be gone.
     fn is(&self, log: &Log, removed: u64) -> bool {
-        let is_held = |(position, bytes): (u64, &Vec<u8>)| self.entries.get(&position) == Some(bytes);
+        let is_held =
+            |(position, bytes): (u64, &Vec<u8>)| self.entries.get(&position) == Some(bytes);
         let held = log.entries.iter().enumerate();
         let base = log.base.0;
         held.map(|(index, bytes)| (base + 1 + index as u64, bytes))
@@ -140,9 +141,14 @@ impl World {
             }
             Opened::Whole { journal, log, .. } => {
                 let is_one = |model: &&Model| model.is(&log, self.removed);
-                let mut model = self.allowed.iter().find(is_one).cloned().unwrap_or_else(|| {
-                    panic!("{log:?} is none of {:?}", self.allowed);
-                });
+                let mut model = self
+                    .allowed
+                    .iter()
+                    .find(is_one)
+                    .cloned()
+                    .unwrap_or_else(|| {
+                        panic!("{log:?} is none of {:?}", self.allowed);
+                    });
                 model.follow(&log);
                 assert_eq!(journal.tail(), log.tail());
                 self.journal = Some(journal);
@@ -206,7 +212,10 @@ impl World {
             Step::State(len) => {
                 let bytes = self.body(*len);
                 let state = Some(bytes.clone());
-                self.append(&[Record::State { bytes: &bytes }], Model { state, ..latest });
+                self.append(
+                    &[Record::State { bytes: &bytes }],
+                    Model { state, ..latest },
+                );
             }
             Step::Sync => match self.journal.as_mut().expect("open").sync() {
                 Ok(()) => self.allowed = vec![latest],
@@ -233,7 +242,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(cases(1500)))]
 
     #[test]
-    fn after_any_crash_what_was_synced_is_there_and_nothing_else(
+    fn journal_after_any_crash_has_what_was_synced_and_nothing_torn(
         seed: u64,
         short_writes: bool,
         steps in steps(),
@@ -249,7 +258,7 @@ proptest! {
     }
 
     #[test]
-    fn vote_after_any_crash_is_the_old_or_the_new(
+    fn vote_of_a_journal_after_any_crash_is_the_old_or_the_new(
         seed: u64,
         faults in prop::collection::vec((0..7u64, any::<bool>()), 1..30),
     ) {

@@ -81,7 +81,10 @@ pub enum Found {
         computed: u32,
     },
     /// Written by another version.
-    #[error("format version {version}; this program reads version {}", super::segment_file::VERSION)]
+    #[error(
+        "format version {version}; this program reads version {}",
+        super::segment_file::VERSION
+    )]
     Version {
         /// Which.
         version: u32,

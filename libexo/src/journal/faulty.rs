@@ -53,9 +53,18 @@ enum Change {
 
 #[derive(Clone, Debug)]
 enum NameChange {
-    Link { name: String, file: usize },
-    Move { from: String, to: String, file: usize },
-    Unlink { name: String },
+    Link {
+        name: String,
+        file: usize,
+    },
+    Move {
+        from: String,
+        to: String,
+        file: usize,
+    },
+    Unlink {
+        name: String,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -53,7 +53,7 @@ pub struct Settings {
 /// Longest segment: one unit more still has offsets that fit a record's `synced`.
 pub const SEGMENT_BYTES_MAX: u64 = 16 << 30;
 
-/// A good length of a segment: half a second of a full gigabit network; replayed in as long.
+/// A good length of a segment: half a second of a full gigabit network.
 pub const SEGMENT_BYTES: u64 = 64 << 20;
 
 /// Why a journal cannot go on.
@@ -259,7 +259,7 @@ impl<S: Storage> Journal<S> {
 
     fn first_segment(&self) -> u64 {
         let first = self.sealed.front();
-        first.map_or(self.segment.number(), |sealed| sealed.number)
+        first.map_or_else(|| self.segment.number(), |sealed| sealed.number)
     }
 
     /// Removes the oldest segments as long as all their entries lie below `position`, and says

@@ -367,8 +367,7 @@ impl Replay {
 
     fn header(&mut self, number: u64, file: &[u8]) -> Result<(Header, u32), Stop> {
         let name = segment_file::name(number);
-        let (header, check) =
-            Header::parse(file).map_err(|found| damage(&name, 0, found))?;
+        let (header, check) = Header::parse(file).map_err(|found| damage(&name, 0, found))?;
         header
             .expect(&self.settings, number)
             .map_err(|found| damage(&name, 0, found))?;

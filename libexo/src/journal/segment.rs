@@ -115,8 +115,10 @@ impl<F: StorageFile> Segment<F> {
     }
 
     fn flush(&mut self) -> Result<(), JournalError> {
-        write_all(&self.file, self.mark.written_bytes, &self.buffer)
-            .map_err(JournalError::io("write", &segment_file::name(self.number())))?;
+        write_all(&self.file, self.mark.written_bytes, &self.buffer).map_err(JournalError::io(
+            "write",
+            &segment_file::name(self.number()),
+        ))?;
         self.mark.written_bytes = self.len_bytes();
         self.buffer.clear();
         Ok(())
