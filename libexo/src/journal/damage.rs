@@ -103,6 +103,12 @@ pub enum Found {
         /// Which.
         number: u64,
     },
+    /// Well checked, and nothing that a journal writes.
+    #[error("a number that no journal reaches: {number:#x}")]
+    Number {
+        /// Which.
+        number: u64,
+    },
     /// A segment that is followed by others has lost or won bytes.
     #[error("{found_bytes} bytes where {expected_bytes} were written")]
     LengthChanged {

@@ -43,7 +43,9 @@ impl Manifest {
     /// The last segment that a manifest names, of whatever ring or version.
     pub(super) fn last_of(file: &[u8]) -> Option<u64> {
         let bytes = <&[u8; MANIFEST_BYTES]>::try_from(file).ok()?;
-        (u32_at(bytes, 44) == crc32c::crc32c(&bytes[..44])).then(|| u64_at(bytes, 32))
+        let last = u64_at(bytes, 32);
+        let is_ours = u32_at(bytes, 44) == crc32c::crc32c(&bytes[..44]);
+        (is_ours && super::expect_number(last).is_ok()).then_some(last)
     }
 
     pub(super) fn parse(file: &[u8], settings: &Settings) -> Result<Self, Found> {
@@ -57,10 +59,12 @@ impl Manifest {
             return Err(Found::Version { version });
         }
         super::expect_ring(settings, u32_at(bytes, 12), u64_at(bytes, 16))?;
-        Ok(Self {
-            first: u64_at(bytes, 24),
-            last: u64_at(bytes, 32),
-        })
+        let (first, last) = (u64_at(bytes, 24), u64_at(bytes, 32));
+        super::expect_number(last)?;
+        if first > last {
+            return Err(Found::Number { number: first });
+        }
+        Ok(Self { first, last })
     }
 
     pub(super) fn write<S: Storage>(

@@ -304,6 +304,16 @@ impl Settings {
     }
 }
 
+/// No position and no segment's number is as large: what is computed from them does not overflow.
+const NUMBER_MAX: u64 = 1 << 62;
+
+fn expect_number(number: u64) -> Result<(), Found> {
+    if number <= NUMBER_MAX {
+        return Ok(());
+    }
+    Err(Found::Number { number })
+}
+
 fn expect_ring(settings: &Settings, ring: u32, generation: u64) -> Result<(), Found> {
     if (ring, generation) == (settings.ring, settings.generation) {
         return Ok(());

@@ -15,7 +15,7 @@ use super::record::{self, Parsed, Place, Record, RecordError, UNIT_BYTES};
 use super::segment::{Mark, Segment};
 use super::segment_file::{self, HEADER_BYTES, Header};
 use super::storage::{Storage, StorageFile as _, write_all};
-use super::{Health, Journal, JournalError, Sealed, Settings, small_file};
+use super::{Health, Journal, JournalError, NUMBER_MAX, Sealed, Settings, small_file};
 use crate::ids::Position;
 use std::collections::VecDeque;
 
@@ -65,7 +65,10 @@ impl Log {
                 }
                 self.entries.push(bytes.to_vec());
             }
-            Record::Cut { keep } => self.cut(*keep),
+            Record::Cut { keep } => {
+                super::expect_number(keep.0)?;
+                self.cut(*keep);
+            }
             Record::State { bytes } => self.state = Some(bytes.to_vec()),
         }
         Ok(())
@@ -241,8 +244,8 @@ pub(super) fn set_aside<S: Storage>(storage: &S) -> Result<u64, JournalError> {
     }
     let manifest = small_file::read(storage, MANIFEST_NAME)?.unwrap_or_default();
     let named = Manifest::last_of(&manifest).unwrap_or(0);
-    let highest = segments.into_iter().max().unwrap_or(0).max(named);
-    Ok(highest.saturating_add(1))
+    let ours = segments.into_iter().filter(|&number| number <= NUMBER_MAX);
+    Ok(ours.max().unwrap_or(0).max(named) + 1)
 }
 
 struct Replay {

@@ -105,6 +105,7 @@ impl Header {
     /// Whether it belongs to this journal, as its number says.
     pub(super) fn expect(&self, settings: &Settings, number: u64) -> Result<(), Found> {
         super::expect_ring(settings, self.ring, self.generation)?;
+        super::expect_number(self.first.0)?;
         if self.number != number {
             return Err(Found::OtherSegment {
                 number: self.number,

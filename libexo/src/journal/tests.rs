@@ -1,5 +1,6 @@
 use super::faulty::Disk;
 use super::*;
+use proptest::prelude::*;
 use std::fs;
 
 const SETTINGS: Settings = Settings {
@@ -369,4 +370,48 @@ fn folder_that_cannot_be_made_says_why() {
         refused.ends_with("and this one belong to the monitor)"),
         "{refused}"
     );
+}
+
+/// A number from everywhere, small ones more often.
+fn any_number() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        0..4u64,
+        any::<u64>(),
+        (0..4u64).prop_map(|less| u64::MAX - less)
+    ]
+}
+
+proptest! {
+    /// Whoever makes the checks right can make a journal say anything, but not end the monitor.
+    #[test]
+    fn wrong_numbers_under_right_checks_end_nothing(
+        number in any_number(),
+        field in 0..5usize,
+        in_manifest: bool,
+        keep in any_number(),
+        lens in prop::collection::vec(0..99usize, 0..4),
+    ) {
+        let disk = Disk::new(1);
+        let mut journal = begin(&disk, SETTINGS);
+        journal.append(&[entry(1, b"one")]).unwrap();
+        let keep = Position(keep.min(u64::MAX - 9));
+        journal.append(&[Record::Cut { keep }]).unwrap();
+        for (position, len) in (keep.0 + 1..).zip(lens) {
+            journal.append(&[entry(position, &vec![1; len])]).unwrap();
+        }
+        journal.sync().unwrap();
+        let (name, end) = if in_manifest { (manifest::MANIFEST_NAME, 44) } else { (FIRST, 60) };
+        let mut bytes = disk.bytes(name).unwrap();
+        let at = 16 + 8 * field.min((end - 16) / 8 - 1);
+        bytes[at..at + 8].copy_from_slice(&number.to_le_bytes());
+        let check = crc32c::crc32c(&bytes[..end]);
+        bytes[end..end + 4].copy_from_slice(&check.to_le_bytes());
+        disk.put(name, &bytes);
+        let opened = Journal::open(disk.clone(), SETTINGS).unwrap();
+        if matches!(opened, Opened::Lost(_)) {
+            let mut journal = Journal::start_over(disk, SETTINGS).unwrap();
+            journal.append(&[entry(1, b"one")]).unwrap();
+            journal.sync().unwrap();
+        }
+    }
 }
