@@ -352,10 +352,8 @@ impl Replay {
             walk.pass(&parsed);
             if !parsed.more {
                 for record in unit.drain(..) {
-                    let name = segment_file::name(number);
-                    self.log
-                        .apply(&record)
-                        .map_err(|found| damage(&name, at, found))?;
+                    let applied = self.log.apply(&record);
+                    applied.map_err(|found| damage(&segment_file::name(number), at, found))?;
                     walk.mark.note(&record);
                 }
                 walk.finish_unit(&parsed);
