@@ -14,6 +14,7 @@
 //! | [`engine`] | the ordering protocols as state machines without I/O |
 //! | [`control`] | the words between an application, an operator and the monitor |
 //! | [`client`] | the interface for applications and for the preloaded shim |
+//! | `journal` | the order on disk; with the feature of that name, which the shim does not have |
 //!
 //! `wire` and `engine` exist with the feature `engine` only, which the monitor and the simulator ask
 //! for: what runs inside other people's programs contains neither.
@@ -31,6 +32,8 @@ pub mod control;
 pub mod engine;
 
 pub mod ids;
+#[cfg(feature = "journal")]
+pub mod journal;
 pub mod quorum;
 pub mod shm;
 pub mod sync;
