@@ -13,9 +13,11 @@
 //! | [`engine`] | the ordering protocols as state machines without I/O |
 //! | [`control`] | the words between an application, an operator and the monitor |
 //! | [`client`] | the interface for applications and for the preloaded shim |
+//! | `transport` (feature of that name) | frames between monitors: UDP, TCP, Ethernet |
 //!
 //! Import rules, checked by `tests/tidy.rs`: `engine` knows neither `shm` nor `control` nor any
-//! clock; `shm` knows neither `engine` nor `control`; `client` knows no `engine`. What also runs
+//! clock; `shm` knows neither `engine` nor `control`; `client` knows no `engine`; `transport` knows
+//! `ids`, `time` and `quorum` only, and the monitor alone enables it. What also runs
 //! inside other people's programs (`ids`, `sync`, `shm`, `control`, `client`) makes its system
 //! calls through `rustix`'s raw backend only, so that it never enters a hook of the shim.
 
@@ -30,3 +32,6 @@ pub mod quorum;
 pub mod shm;
 pub mod sync;
 pub mod time;
+// Sockets and mapped rings, which a loom model does not have.
+#[cfg(all(feature = "transport", not(loom)))]
+pub mod transport;
