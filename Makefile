@@ -47,7 +47,7 @@ lint: ## step: clippy without a warning
 	cargo clippy --workspace --all-targets -- -D warnings
 
 docs: ## step: rustdoc without a warning
-	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace --features libexo/journal
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace --features libexo/journal,libexo/transport
 
 shim: ## step: the preloaded library by itself: system calls of its own only, no ordering engine
 	cargo build -p exo-shim

@@ -14,13 +14,15 @@
 //! | [`engine`] | the ordering protocols as state machines without I/O |
 //! | [`control`] | the words between an application, an operator and the monitor |
 //! | [`client`] | the interface for applications and for the preloaded shim |
-//! | `journal` | the order on disk; with the feature of that name, which the shim does not have |
+//! | `transport` (feature of that name) | frames between monitors: UDP, TCP, Ethernet |
+//! | `journal` (feature of that name) | the order on disk |
 //!
 //! `wire` and `engine` exist with the feature `engine` only, which the monitor and the simulator ask
-//! for: what runs inside other people's programs contains neither.
+//! for: what runs inside other people's programs contains none of the optional rooms.
 //!
 //! Import rules, checked by `tests/tidy.rs`: `engine` knows neither `shm` nor `control` nor any
-//! clock; `shm` knows neither `engine` nor `control`; `client` knows no `engine`. What also runs
+//! clock; `shm` knows neither `engine` nor `control`; `client` knows no `engine`; `transport` knows
+//! `ids`, `time` and `quorum` only, and the monitor alone enables it. What also runs
 //! inside other people's programs (`ids`, `sync`, `shm`, `control`, `client`) makes its system
 //! calls through `rustix`'s raw backend only, so that it never enters a hook of the shim.
 
@@ -38,5 +40,8 @@ pub mod quorum;
 pub mod shm;
 pub mod sync;
 pub mod time;
+// Sockets and mapped rings, which a loom model does not have.
+#[cfg(all(feature = "transport", not(loom)))]
+pub mod transport;
 #[cfg(feature = "engine")]
 pub mod wire;

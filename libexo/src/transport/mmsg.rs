@@ -1,0 +1,337 @@
+#![allow(
+    unsafe_code,
+    reason = "sendmmsg and recvmmsg take arrays of pointers, and rustix has no recvmmsg"
+)]
+//! Many frames in one system call.
+
+use core::fmt;
+use core::mem::{size_of, zeroed};
+use core::ptr::{from_mut, from_ref, null_mut};
+use std::io;
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+
+use rustix::fd::{AsRawFd, BorrowedFd};
+
+use super::counters::{Counters, DropReason};
+use super::inbox::Inbox;
+use crate::ids::HostId;
+
+/// Most frames of one system call: beyond this the call itself no longer shows in the cost.
+const BATCH: usize = 64;
+
+/// Where copies of a frame go: an address, or bytes that are put in front of the frame.
+#[derive(Clone, Copy)]
+pub(super) struct Target {
+    name: libc::sockaddr_storage,
+    name_bytes: libc::socklen_t,
+    header: [u8; 14],
+    header_bytes: usize,
+}
+
+impl Target {
+    /// A datagram to `address`.
+    pub(super) fn address(address: SocketAddr) -> Self {
+        // SAFETY: `sockaddr_storage` is made of integers, for which zero is a value.
+        let mut name: libc::sockaddr_storage = unsafe { zeroed() };
+        let name_bytes = match address {
+            SocketAddr::V4(address) => {
+                let place = from_mut(&mut name).cast::<libc::sockaddr_in>();
+                // SAFETY: the storage is large enough and aligned for every kind of address.
+                unsafe { (*place).sin_family = family(libc::AF_INET) };
+                // SAFETY: as above.
+                unsafe { (*place).sin_port = address.port().to_be() };
+                // SAFETY: as above.
+                unsafe { (*place).sin_addr.s_addr = u32::from_ne_bytes(address.ip().octets()) };
+                size_of::<libc::sockaddr_in>()
+            }
+            SocketAddr::V6(address) => {
+                let place = from_mut(&mut name).cast::<libc::sockaddr_in6>();
+                // SAFETY: the storage is large enough and aligned for every kind of address.
+                unsafe { (*place).sin6_family = family(libc::AF_INET6) };
+                // SAFETY: as above.
+                unsafe { (*place).sin6_port = address.port().to_be() };
+                // SAFETY: as above.
+                unsafe { (*place).sin6_addr.s6_addr = address.ip().octets() };
+                // SAFETY: as above.
+                unsafe { (*place).sin6_scope_id = address.scope_id() };
+                size_of::<libc::sockaddr_in6>()
+            }
+        };
+        Self {
+            name,
+            name_bytes: libc::socklen_t::try_from(name_bytes).expect("addresses are short"),
+            header: [0; 14],
+            header_bytes: 0,
+        }
+    }
+
+    /// Frames behind `header`, through a socket that is bound to a link.
+    pub(super) const fn behind(header: [u8; 14]) -> Self {
+        Self {
+            // SAFETY: `sockaddr_storage` is made of integers, for which zero is a value.
+            name: unsafe { zeroed() },
+            name_bytes: 0,
+            header,
+            header_bytes: header.len(),
+        }
+    }
+}
+
+fn family(number: i32) -> libc::sa_family_t {
+    libc::sa_family_t::try_from(number).expect("families are small numbers")
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match read_address(&self.name) {
+            Some(address) => write!(formatter, "Target({address})"),
+            None => write!(formatter, "Target({:02x?})", self.header),
+        }
+    }
+}
+
+/// The address in `name`, if it is of the Internet.
+fn read_address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
+    match i32::from(name.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: the system wrote an address of this family, and the storage is aligned.
+            let name = unsafe { &*from_ref(name).cast::<libc::sockaddr_in>() };
+            let ip = name.sin_addr.s_addr.to_ne_bytes().into();
+            Some(SocketAddrV4::new(ip, u16::from_be(name.sin_port)).into())
+        }
+        libc::AF_INET6 => {
+            // SAFETY: the system wrote an address of this family, and the storage is aligned.
+            let name = unsafe { &*from_ref(name).cast::<libc::sockaddr_in6>() };
+            let ip = Ipv6Addr::from(name.sin6_addr.s6_addr);
+            let port = u16::from_be(name.sin6_port);
+            Some(SocketAddrV6::new(ip, port, 0, name.sin6_scope_id).into())
+        }
+        _ => None,
+    }
+}
+
+/// The arrays of the two calls, made once.
+pub(super) struct Batch {
+    headers: Vec<libc::mmsghdr>,
+    parts: Vec<[libc::iovec; 2]>,
+    names: Vec<libc::sockaddr_storage>,
+}
+
+// SAFETY: the pointers are written anew before each system call and not used after it.
+unsafe impl Send for Batch {}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Batch")
+    }
+}
+
+impl Batch {
+    pub(super) fn new() -> Self {
+        // SAFETY: zero is a value of these integers and pointers.
+        let (header, name) = unsafe { (zeroed::<libc::mmsghdr>(), zeroed()) };
+        let none = libc::iovec {
+            iov_base: null_mut(),
+            iov_len: 0,
+        };
+        Self {
+            headers: vec![header; BATCH],
+            parts: vec![[none; 2]; BATCH],
+            names: vec![name; BATCH],
+        }
+    }
+
+    /// Sends each of `frames` to each of `targets`; counts what passed and what did not.
+    pub(super) fn send(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        targets: &[Target],
+        frames: &[&[u8]],
+        counters: &mut Counters,
+    ) {
+        let mut copies = frames
+            .iter()
+            .flat_map(|frame| targets.iter().map(move |target| (target, *frame)));
+        loop {
+            let mut count = 0;
+            for (target, frame) in copies.by_ref().take(BATCH) {
+                self.address_frame(count, target, frame);
+                count += 1;
+            }
+            if count == 0 {
+                return;
+            }
+            self.send_filled(socket, count, counters);
+        }
+    }
+
+    fn address_frame(&mut self, index: usize, target: &Target, frame: &[u8]) {
+        let part = |bytes: &[u8]| libc::iovec {
+            iov_base: bytes.as_ptr().cast_mut().cast(),
+            iov_len: bytes.len(),
+        };
+        self.parts[index] = [part(&target.header[..target.header_bytes]), part(frame)];
+        let first = usize::from(target.header_bytes == 0);
+        let header = &mut self.headers[index].msg_hdr;
+        *header = EMPTY;
+        if target.name_bytes > 0 {
+            header.msg_name = from_ref(&target.name).cast_mut().cast();
+            header.msg_namelen = target.name_bytes;
+        }
+        header.msg_iov = from_mut(&mut self.parts[index][first]);
+        header.msg_iovlen = 2 - first;
+    }
+
+    fn send_filled(&mut self, socket: BorrowedFd<'_>, count: usize, counters: &mut Counters) {
+        let mut next = 0;
+        while next < count {
+            let length = u32::try_from(count - next).expect("at most BATCH");
+            let headers = self.headers[next..].as_mut_ptr();
+            // SAFETY: the first `count` headers point to parts, frames and names that outlive this
+            // call and are only read; the call writes into the headers, which are ours alone.
+            let sent =
+                unsafe { libc::sendmmsg(socket.as_raw_fd(), headers, length, libc::MSG_NOSIGNAL) };
+            if let Ok(sent @ 1..) = usize::try_from(sent) {
+                for parts in &self.parts[next..next + sent] {
+                    counters.sent.add(parts[1].iov_len);
+                }
+                next += sent;
+                continue;
+            }
+            let errno = io::Error::last_os_error().raw_os_error().unwrap_or(0);
+            match errno {
+                libc::EINTR => {}
+                // No room: each of the rest would be told the same.
+                libc::EAGAIN | libc::ENOBUFS => {
+                    let rest = (count - next) as u64;
+                    counters.drop_frames(DropReason::SendBufferFull, rest);
+                    return;
+                }
+                _ => {
+                    counters.last_errno = errno;
+                    counters.drop_frames(DropReason::SendRefused, 1);
+                    next += 1;
+                }
+            }
+        }
+    }
+
+    /// Receives into the free slots of `inbox` until nothing is left or there is no room.
+    ///
+    /// `host` says who has an address, or why frames from it are dropped. Returns how many frames
+    /// were kept.
+    pub(super) fn receive(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        inbox: &mut Inbox,
+        counters: &mut Counters,
+        mut host: impl FnMut(SocketAddr) -> Result<HostId, DropReason>,
+    ) -> usize {
+        let before = inbox.len();
+        loop {
+            let room = self.point_to(inbox);
+            if room == 0 {
+                break;
+            }
+            let count = self.receive_filled(socket, room, counters);
+            for index in 0..count {
+                let kept = self.look_at(index, &mut host);
+                match kept {
+                    Ok((_, bytes)) => counters.received.add(bytes),
+                    Err(reason) => counters.drop_frames(reason, 1),
+                }
+                inbox.keep(kept.ok());
+            }
+            if count < room {
+                break;
+            }
+        }
+        inbox.len() - before
+    }
+
+    /// Lets the headers point to the free slots; returns how many there are.
+    fn point_to(&mut self, inbox: &mut Inbox) -> usize {
+        let mut count = 0;
+        for (index, slot) in inbox.free().take(BATCH).enumerate() {
+            self.parts[index][0] = libc::iovec {
+                iov_base: slot.as_mut_ptr().cast(),
+                iov_len: slot.len(),
+            };
+            let header = &mut self.headers[index].msg_hdr;
+            *header = EMPTY;
+            header.msg_name = from_mut(&mut self.names[index]).cast();
+            header.msg_namelen = NAME_BYTES;
+            header.msg_iov = self.parts[index].as_mut_ptr();
+            header.msg_iovlen = 1;
+            count += 1;
+        }
+        count
+    }
+
+    fn receive_filled(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        room: usize,
+        counters: &mut Counters,
+    ) -> usize {
+        let length = u32::try_from(room).expect("at most BATCH");
+        loop {
+            // SAFETY: `point_to` let the first `room` headers point to slots and names that
+            // outlive this call and that nobody else uses meanwhile.
+            let received = unsafe {
+                libc::recvmmsg(
+                    socket.as_raw_fd(),
+                    self.headers.as_mut_ptr(),
+                    length,
+                    libc::MSG_DONTWAIT,
+                    null_mut(),
+                )
+            };
+            if let Ok(received) = usize::try_from(received) {
+                return received;
+            }
+            match io::Error::last_os_error().raw_os_error().unwrap_or(0) {
+                libc::EINTR => {}
+                libc::EAGAIN => return 0,
+                errno => {
+                    counters.last_errno = errno;
+                    return 0;
+                }
+            }
+        }
+    }
+
+    fn look_at(
+        &self,
+        index: usize,
+        mut host: impl FnMut(SocketAddr) -> Result<HostId, DropReason>,
+    ) -> Result<(HostId, usize), DropReason> {
+        let header = &self.headers[index];
+        let address = read_address(&self.names[index]).ok_or(DropReason::UnknownSource)?;
+        let host = host(address)?;
+        if header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0 {
+            return Err(DropReason::TooLong);
+        }
+        Ok((host, header.msg_len as usize))
+    }
+}
+
+const NAME_BYTES: libc::socklen_t = 128;
+const _: () = assert!(size_of::<libc::sockaddr_storage>() == NAME_BYTES as usize);
+
+// SAFETY: zero is a value of these integers and pointers.
+const EMPTY: libc::msghdr = unsafe { zeroed() };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn address_survives_the_way_through_the_system_s_form() {
+        for text in ["10.1.2.3:65535", "[fd00::1]:7", "[fe80::2%5]:9"] {
+            let address = text.parse().expect("an address");
+            assert_eq!(read_address(&Target::address(address).name), Some(address));
+        }
+        assert_eq!(read_address(&Target::behind([0; 14]).name), None);
+    }
+}

@@ -1,0 +1,529 @@
+//! Every transport between three hosts: network namespaces on one bridge.
+//!
+//! Each test runs itself again in a network namespace of its own, where it may make the others, so
+//! nothing of it is heard on a real network. Where namespaces are forbidden it says so and passes.
+#![allow(
+    clippy::print_stdout,
+    reason = "a test says why it was skipped, and how fast it was"
+)]
+
+mod world;
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+use std::time::Duration;
+
+use libexo::ids::HostId;
+use libexo::time::{Time, Timestamp};
+use libexo::transport::capture::Capture;
+use libexo::transport::faulty::Faulty;
+use libexo::transport::raw::{self, RawConfig, RawTransport};
+use libexo::transport::udp;
+use libexo::transport::{
+    Counters, Destination, DropReason, Inbox, MacAddress, OpenError, Peers, SendError, Transport,
+};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::thread::CapabilitySet;
+use rustix::time::{ClockId, Timespec, clock_gettime};
+use world::{HOSTS, in_namespace, ip4, ip6, mac, peers, sh};
+
+type Any = Box<dyn Transport + Send>;
+
+fn all<T: Transport + Send + 'static>(open: impl FnMut(u8) -> T) -> Vec<Any> {
+    (0..HOSTS)
+        .map(open)
+        .map(|transport| Box::new(transport) as Any)
+        .collect()
+}
+
+fn now() -> Time {
+    let time = clock_gettime(ClockId::Monotonic);
+    let seconds = u64::try_from(time.tv_sec).expect("after the start");
+    Time(seconds * 1_000_000_000 + u64::try_from(time.tv_nsec).expect("not negative"))
+}
+
+/// Lets all hosts work until `is_done`, which sees what arrived where, says so.
+fn pump(hosts: &mut [Any], mut is_done: impl FnMut(usize, &Inbox) -> bool) {
+    let mut inbox = Inbox::new(64, hosts[0].mtu());
+    let deadline = now().after(Duration::from_secs(20));
+    let mut is_first = true;
+    loop {
+        let mut received = 0;
+        for (host, transport) in hosts.iter_mut().enumerate() {
+            transport.on_time(now());
+            inbox.clear();
+            received += transport.recv(&mut inbox);
+            if is_done(host, &inbox) && !is_first {
+                return;
+            }
+        }
+        is_first = false;
+        if received == 0 {
+            wait(hosts);
+            assert!(
+                now() < deadline,
+                "nothing more comes: {:?}",
+                counters(hosts)
+            );
+        }
+    }
+}
+
+/// Waits until one has something, or a moment.
+fn wait(hosts: &[Any]) {
+    let limit = Timespec {
+        tv_sec: 0,
+        tv_nsec: 5_000_000,
+    };
+    let readable = |host| PollFd::from_borrowed_fd(host, PollFlags::IN);
+    let mut descriptors: Vec<_> = hosts
+        .iter()
+        .map(|host| readable(host.descriptor()))
+        .collect();
+    poll(&mut descriptors, Some(&limit)).expect("open descriptors");
+}
+
+fn counters(hosts: &mut [Any]) -> Vec<Counters> {
+    hosts.iter_mut().map(Transport::counters).collect()
+}
+
+fn send(hosts: &mut [Any], from: u8, to: Destination, frame: &[u8]) {
+    hosts[usize::from(from)]
+        .send(to, &[frame])
+        .expect("it fits");
+}
+
+/// Waits until exactly `expected` (receiver, sender) has arrived, with `frame` as content.
+fn expect(hosts: &mut [Any], frame: &[u8], mut expected: Vec<(u8, u8)>) {
+    pump(hosts, |host, inbox| {
+        for (from, content) in inbox.iter() {
+            assert_eq!(content, frame);
+            let pair = (u8::try_from(host).expect("three"), from.0);
+            let at = expected.iter().position(|other| *other == pair);
+            expected.remove(at.unwrap_or_else(|| panic!("{pair:?} is too much")));
+        }
+        expected.is_empty()
+    });
+}
+
+/// Whatever all transports must do.
+fn check(name: &str, hosts: &mut [Any]) {
+    for from in 0..HOSTS {
+        assert_eq!(hosts[usize::from(from)].me(), HostId(from));
+        let frame = [from + 1; 60];
+        let others: Vec<_> = (0..HOSTS).filter(|to| *to != from).collect();
+        send(hosts, from, Destination::All, &frame);
+        expect(hosts, &frame, others.iter().map(|to| (*to, from)).collect());
+        for to in others {
+            send(hosts, from, Destination::Host(HostId(to)), &frame);
+            expect(hosts, &frame, vec![(to, from)]);
+        }
+        let myself = HostId(from);
+        let refused = hosts[usize::from(from)].send(Destination::Host(myself), &[&frame]);
+        assert_eq!(refused, Err(SendError::UnknownHost { host: myself }));
+    }
+    check_mtu(hosts);
+    flood(name, hosts);
+    hops(name, hosts);
+    for (host, counters) in counters(hosts).into_iter().enumerate() {
+        for reason in DropReason::ALL
+            .into_iter()
+            .filter(|reason| *reason != DropReason::Own)
+        {
+            assert_eq!(
+                counters.dropped(reason),
+                0,
+                "{name}, host {host}: {counters:?}"
+            );
+        }
+    }
+}
+
+fn check_mtu(hosts: &mut [Any]) {
+    let mtu_bytes = hosts[0].mtu();
+    let longest = vec![7; mtu_bytes];
+    send(hosts, 0, Destination::All, &longest);
+    expect(hosts, &longest, vec![(1, 0), (2, 0)]);
+    let len_bytes = mtu_bytes + 1;
+    let refused = hosts[0].send(Destination::All, &[&vec![7; len_bytes]]);
+    assert_eq!(
+        refused,
+        Err(SendError::TooLong {
+            len_bytes,
+            mtu_bytes
+        })
+    );
+}
+
+/// 100,000 frames from one to all: each arrives once, in order, and is counted.
+fn flood(name: &str, hosts: &mut [Any]) {
+    const FRAMES: u32 = 100_000;
+    const BATCH: u32 = 50;
+    let before = counters(hosts);
+    let start = now();
+    let mut frames = vec![[0; 64]; BATCH as usize];
+    let mut next = [0_u32; HOSTS as usize];
+    for first in (0..FRAMES).step_by(BATCH as usize) {
+        for (number, frame) in (first..).zip(&mut frames) {
+            frame[..4].copy_from_slice(&number.to_le_bytes());
+        }
+        let slices: Vec<&[u8]> = frames.iter().map(|frame| &frame[..]).collect();
+        hosts[0].send(Destination::All, &slices).expect("they fit");
+        pump(hosts, |host, inbox| {
+            for (from, frame) in inbox.iter() {
+                assert_eq!(
+                    (from, &frame[..4]),
+                    (HostId(0), &next[host].to_le_bytes()[..])
+                );
+                next[host] += 1;
+            }
+            next == [0, first + BATCH, first + BATCH]
+        });
+    }
+    let rate = f64::from(FRAMES) / now().since(start).as_secs_f64();
+    println!("{name}: {rate:.0} frames/s of 64 bytes, one sender and two receivers in one thread");
+    let after = counters(hosts);
+    let copies = after[0].sent.frames - before[0].sent.frames;
+    assert!(
+        copies == u64::from(FRAMES) || copies == 2 * u64::from(FRAMES),
+        "{copies}"
+    );
+    assert_eq!(after[0].sent.bytes - before[0].sent.bytes, copies * 64);
+    assert_eq!(
+        after[0].received, before[0].received,
+        "own frames are not heard"
+    );
+    for host in 1..3 {
+        let frames = after[host].received.frames - before[host].received.frames;
+        let bytes = after[host].received.bytes - before[host].received.bytes;
+        assert_eq!((frames, bytes), (u64::from(FRAMES), u64::from(FRAMES) * 64));
+    }
+}
+
+/// A token round and round: each host sends to all when it hears its predecessor.
+fn hops(name: &str, hosts: &mut [Any]) {
+    const HOPS: u32 = 6_000;
+    let mut inbox = Inbox::new(16, hosts[0].mtu());
+    let start = now();
+    let deadline = start.after(Duration::from_secs(20));
+    send(hosts, 0, Destination::All, &0_u32.to_le_bytes().repeat(16));
+    for hop in 1..HOPS {
+        let owner = usize::try_from(hop).expect("small") % hosts.len();
+        'heard: loop {
+            inbox.clear();
+            hosts[owner].recv(&mut inbox);
+            for (_, frame) in inbox.iter() {
+                if frame[..4] == (hop - 1).to_le_bytes() {
+                    break 'heard;
+                }
+            }
+            assert!(now() < deadline, "hop {hop} is not heard");
+        }
+        let frame = hop.to_le_bytes().repeat(16);
+        hosts[owner]
+            .send(Destination::All, &[&frame])
+            .expect("it fits");
+    }
+    let hop_us = now().since(start).as_secs_f64() * 1e6 / f64::from(HOPS);
+    println!("{name}: {hop_us:.1} us for each hop of a token, three hosts in one thread");
+    let mut left = [0, 1, 2].map(|host| u64::from(host != (HOPS - 1) % 3));
+    let wanted = u64::from(HOPS - 1).to_le_bytes();
+    pump(hosts, |host, inbox| {
+        let last = inbox
+            .iter()
+            .filter(|(_, frame)| frame[..4] == wanted[..4])
+            .count();
+        left[host] = left[host].saturating_sub(last as u64);
+        left == [0; 3]
+    });
+}
+
+/// Waits until every pair of `hosts` is connected.
+fn connect(hosts: &mut [Any], connected: &[u64]) {
+    for _ in 0..4_000 {
+        for host in hosts.iter_mut() {
+            host.on_time(now());
+            assert_eq!(host.recv(&mut Inbox::new(1, 64)), 0, "nobody sends yet");
+        }
+        if counters(hosts)
+            .iter()
+            .map(|counters| counters.connected)
+            .eq(connected.iter().copied())
+        {
+            return;
+        }
+        wait(hosts);
+    }
+    panic!("no connection: {:?}", counters(hosts));
+}
+
+#[test]
+fn udp_multicast_reaches_all_others() {
+    in_namespace("udp_multicast_reaches_all_others", |world| {
+        let group = "239.77.0.1:7001".parse().expect("an address");
+        let open = |host| world.udp(host, peers(host, ip4), udp::Reach::Multicast(group));
+        check("UDP multicast, IPv4", &mut all(open));
+    });
+}
+
+#[test]
+fn udp_multicast_over_ipv6_reaches_all_others() {
+    in_namespace("udp_multicast_over_ipv6_reaches_all_others", |world| {
+        for group in ["[ff15::77]:7001", "[ff02::77]:7001"] {
+            let group = group.parse().expect("an address");
+            let open = |host| world.udp(host, peers(host, ip6), udp::Reach::Multicast(group));
+            check("UDP multicast, IPv6", &mut all(open));
+        }
+    });
+}
+
+#[test]
+fn udp_broadcast_reaches_all_others() {
+    in_namespace("udp_broadcast_reaches_all_others", |world| {
+        let everybody = "10.77.0.255:7000".parse().expect("an address");
+        let open = |host| world.udp(host, peers(host, ip4), udp::Reach::Broadcast(everybody));
+        check("UDP broadcast", &mut all(open));
+    });
+}
+
+#[test]
+fn udp_copies_reach_all_others() {
+    in_namespace("udp_copies_reach_all_others", |world| {
+        let open = |host| world.udp(host, peers(host, ip4), udp::Reach::FanOut);
+        check("UDP copies", &mut all(open));
+    });
+}
+
+#[test]
+fn raw_frames_reach_all_others() {
+    in_namespace("raw_frames_reach_all_others", |world| {
+        for (name, reach) in [
+            ("raw multicast", raw::Reach::Multicast(MacAddress::EXO)),
+            (
+                "raw broadcast",
+                raw::Reach::Multicast(MacAddress::BROADCAST),
+            ),
+            ("raw copies", raw::Reach::FanOut),
+        ] {
+            check(name, &mut all(|host| world.raw(host, reach)));
+        }
+    });
+}
+
+#[test]
+fn tcp_mesh_reaches_all_others() {
+    in_namespace("tcp_mesh_reaches_all_others", |world| {
+        let mut hosts = all(|host| world.tcp(host));
+        connect(&mut hosts, &[2, 2, 2]);
+        check("TCP", &mut hosts);
+    });
+}
+
+#[test]
+fn tcp_mesh_is_whole_again_after_a_peer_restarts() {
+    in_namespace("tcp_mesh_is_whole_again_after_a_peer_restarts", |world| {
+        let mut hosts = all(|host| world.tcp(host));
+        connect(&mut hosts, &[2, 2, 2]);
+        let mut connected = [2, 2, 2];
+        for restarted in 0..HOSTS {
+            // Closed before the next is opened: it has the same address.
+            drop(hosts.remove(usize::from(restarted)));
+            hosts.insert(usize::from(restarted), Box::new(world.tcp(restarted)));
+            for (host, count) in connected.iter_mut().enumerate() {
+                *count = if host == usize::from(restarted) {
+                    2
+                } else {
+                    *count + 1
+                };
+            }
+            connect(&mut hosts, &connected);
+            send(&mut hosts, restarted, Destination::All, b"back");
+            let others = (0..HOSTS).filter(|host| *host != restarted);
+            expect(
+                &mut hosts,
+                b"back",
+                others.map(|host| (host, restarted)).collect(),
+            );
+            send(&mut hosts, 0, Destination::All, b"heard");
+            expect(&mut hosts, b"heard", vec![(1, 0), (2, 0)]);
+        }
+    });
+}
+
+#[test]
+fn tcp_connection_that_says_nonsense_is_closed_and_counted() {
+    in_namespace(
+        "tcp_connection_that_says_nonsense_is_closed_and_counted",
+        |world| {
+            let mut hosts = vec![Box::new(world.tcp(1)) as Any];
+            // A wrong magic; a host that the address is not of; a frame longer than the longest.
+            let says: [&[u8]; 3] = [
+                b"GET / HTTP/1.1\r\n",
+                b"EXOT\x01\x02\x01\x00\x00\x40\0\0\0\0\0\0",
+                b"EXOT\x01\x00\x01\x00\x00\x40\0\0\0\0\0\0\xff\xff\xff\xff",
+            ];
+            for (before, text) in (0..).zip(says) {
+                let mut stranger = world.at(0, || TcpStream::connect(ip4(1)).expect("a listener"));
+                stranger.write_all(text).expect("it is open");
+                pump_counters(&mut hosts, |counters| counters.nonsense == before + 1);
+                let mut rest = Vec::new();
+                // A reset is an end, too.
+                let _ = stranger.read_to_end(&mut rest);
+            }
+            // From an address that no peer has.
+            world.at(2, || {
+                sh("ip addr flush dev x0 && ip addr add 10.77.0.9/24 dev x0");
+            });
+            let _stranger = world.at(2, || TcpStream::connect(ip4(1)).expect("a listener"));
+            pump_counters(&mut hosts, |counters| counters.nonsense == 4);
+        },
+    );
+}
+
+/// Lets `hosts` work until the first's counters are as wanted.
+fn pump_counters(hosts: &mut [Any], is_done: impl Fn(&Counters) -> bool) {
+    for _ in 0..4_000 {
+        for host in hosts.iter_mut() {
+            host.on_time(now());
+            host.recv(&mut Inbox::new(16, 64));
+        }
+        if is_done(&hosts[0].counters()) {
+            return;
+        }
+        wait(hosts);
+    }
+    panic!("not as wanted: {:?}", hosts[0].counters());
+}
+
+#[test]
+fn frames_of_a_stranger_are_counted_and_dropped() {
+    in_namespace("frames_of_a_stranger_are_counted_and_dropped", |world| {
+        let reach = udp::Reach::Broadcast("10.77.0.255:7000".parse().expect("an address"));
+        let mut known = Peers::new(HostId(0));
+        known.add(HostId(0), ip4(0)).expect("free");
+        known.add(HostId(1), ip4(1)).expect("free");
+        let mut hosts: Vec<Any> = vec![
+            Box::new(world.udp(0, known, reach)),
+            Box::new(world.udp(2, peers(2, ip4), reach)),
+        ];
+        send(&mut hosts, 1, Destination::All, b"who is this?");
+        pump_counters(&mut hosts, |counters| {
+            counters.dropped(DropReason::UnknownSource) == 1
+        });
+        assert_eq!(hosts[0].counters().received.frames, 0);
+    });
+}
+
+#[test]
+fn raw_transport_without_its_capability_names_it() {
+    in_namespace("raw_transport_without_its_capability_names_it", |world| {
+        let error = world.at(0, || {
+            let mut sets = rustix::thread::capabilities(None).expect("this thread's");
+            sets.effective.remove(CapabilitySet::NET_RAW);
+            rustix::thread::set_capabilities(None, sets).expect("fewer are always allowed");
+            RawTransport::open(RawConfig {
+                link: "x0".to_owned(),
+                peers: peers(0, mac),
+                reach: raw::Reach::FanOut,
+                ring_bytes: RawConfig::RING_BYTES,
+            })
+        });
+        let error: OpenError = error.expect_err("it is not allowed");
+        assert!(
+            error.to_string().contains("CAP_NET_RAW is missing"),
+            "{error}"
+        );
+    });
+}
+
+#[test]
+fn faulty_network_between_hosts_loses_what_it_counts() {
+    in_namespace(
+        "faulty_network_between_hosts_loses_what_it_counts",
+        |world| {
+            let open = |host| world.udp(host, peers(host, ip4), udp::Reach::FanOut);
+            let faults = "loss=20%,dup=10%,delay=1ms..3ms,cut=2>1"
+                .parse()
+                .expect("faults");
+            let mut receiver = Faulty::new(open(1), faults, 77);
+            let (mut zero, mut two) = (open(0), open(2));
+            receiver.on_time(now());
+            for _ in 0..1_000 {
+                for sender in [&mut zero, &mut two] {
+                    sender
+                        .send(Destination::Host(HostId(1)), &[b"frame"])
+                        .expect("it fits");
+                }
+            }
+            let mut inbox = Inbox::new(2_048, 16);
+            let mut next = receiver.on_time(now());
+            while next.is_some() || receiver.made().cut < 1_000 {
+                receiver.recv(&mut inbox);
+                next = receiver.on_time(now());
+            }
+            let made = receiver.made();
+            assert!(
+                inbox
+                    .iter()
+                    .all(|(from, frame)| from == HostId(0) && frame == b"frame")
+            );
+            assert_eq!(
+                inbox.len() as u64,
+                1_000 - made.lost + made.duplicated,
+                "{made:?}"
+            );
+            assert!(
+                made.lost > 100 && made.duplicated > 30 && made.cut == 1_000,
+                "{made:?}"
+            );
+        },
+    );
+}
+
+#[test]
+fn capture_is_what_passed_and_wireshark_reads_it() {
+    in_namespace("capture_is_what_passed_and_wireshark_reads_it", |world| {
+        let path = format!("{}/capture.pcapng", env!("CARGO_TARGET_TMPDIR"));
+        let file = File::create(&path).expect("the build's own folder");
+        let open = |host| world.udp(host, peers(host, ip4), udp::Reach::FanOut);
+        let wall = Timestamp(1_700_000_000_000_000_000);
+        let mut zero = Capture::new(open(0), file, 1 << 20, now(), wall);
+        let mut one = open(1);
+        zero.on_time(now());
+        zero.send(Destination::All, &[b"out"]).expect("it fits");
+        one.send(Destination::Host(HostId(0)), &[b"in"])
+            .expect("it fits");
+        let mut inbox = Inbox::new(4, 16);
+        while inbox.is_empty() {
+            zero.recv(&mut inbox);
+        }
+        zero.on_time(now());
+        assert_eq!((zero.written(), zero.skipped(), zero.error()), (2, 0, None));
+        drop(zero);
+        let fields = [
+            "eth.src",
+            "eth.dst",
+            "eth.type",
+            "frame.packet_flags_direction",
+        ];
+        let mut command = Command::new("tshark");
+        command.args(["-r", &path, "-T", "fields"]);
+        command.args(fields.iter().flat_map(|field| ["-e", field]));
+        match command.output() {
+            Ok(output) => {
+                let text = String::from_utf8_lossy(&output.stdout).into_owned();
+                let expected = "02:45:58:4f:00:00\t03:45:58:4f:00:00\t0x88b5\t2\n\
+                                02:45:58:4f:00:01\t02:45:58:4f:00:00\t0x88b5\t1\n";
+                assert_eq!(
+                    text,
+                    expected,
+                    "{}",
+                    String::from_utf8_lossy(&output.stderr)
+                );
+            }
+            Err(error) => println!("not read back by tshark: {error}"),
+        }
+    });
+}
