@@ -502,19 +502,14 @@ fn capture_is_what_passed_and_wireshark_reads_it() {
         zero.on_time(now());
         assert_eq!((zero.written(), zero.skipped(), zero.error()), (2, 0, None));
         drop(zero);
-        let fields = [
-            "eth.src",
-            "eth.dst",
-            "eth.type",
-            "frame.packet_flags_direction",
-        ];
+        let fields = ["eth.src", "eth.dst", "eth.type", "frame.p2p_dir"];
         let mut command = Command::new("tshark");
         command.args(["-r", &path, "-T", "fields"]);
         command.args(fields.iter().flat_map(|field| ["-e", field]));
         match command.output() {
             Ok(output) => {
                 let text = String::from_utf8_lossy(&output.stdout).into_owned();
-                let expected = "02:45:58:4f:00:00\t03:45:58:4f:00:00\t0x88b5\t2\n\
+                let expected = "02:45:58:4f:00:00\t03:45:58:4f:00:00\t0x88b5\t0\n\
                                 02:45:58:4f:00:01\t02:45:58:4f:00:00\t0x88b5\t1\n";
                 assert_eq!(
                     text,
