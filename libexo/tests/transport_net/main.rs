@@ -7,6 +7,7 @@
     reason = "a test says why it was skipped, and how fast it was"
 )]
 
+mod allocation;
 mod world;
 
 use std::fs::File;
@@ -310,6 +311,54 @@ fn raw_frames_reach_all_others() {
             check(name, &mut all(|host| world.raw(host, reach)));
         }
     });
+}
+
+#[test]
+fn nothing_is_allocated_while_frames_flow() {
+    in_namespace("nothing_is_allocated_while_frames_flow", |world| {
+        let mut tcp = all(|host| world.tcp(host));
+        connect(&mut tcp, &[2, 2, 2]);
+        let udp = |host| world.udp(host, peers(host, ip4), udp::Reach::FanOut);
+        let faults = || "dup=10%,delay=1us..9us".parse().expect("faults");
+        for (name, mut hosts) in [
+            ("TCP", tcp),
+            ("UDP", all(udp)),
+            ("raw", all(|host| world.raw(host, raw::Reach::FanOut))),
+            (
+                "faulty",
+                all(|host| Faulty::new(world.raw(host, raw::Reach::FanOut), faults(), 1)),
+            ),
+        ] {
+            let mut inbox = Inbox::new(64, hosts[0].mtu());
+            circulate(&mut hosts, &mut inbox, 500);
+            let before = allocation::count();
+            circulate(&mut hosts, &mut inbox, 2_000);
+            assert_eq!(allocation::count(), before, "{name} allocates");
+        }
+    });
+}
+
+/// Each host in turn sends a batch to all, and all hear it.
+fn circulate(hosts: &mut [Any], inbox: &mut Inbox, rounds: u32) {
+    for round in 0..rounds {
+        let number = round.to_le_bytes();
+        let sender = round as usize % hosts.len();
+        let batch: [&[u8]; 2] = [&number, &[0; 1_000]];
+        hosts[sender]
+            .send(Destination::All, &batch)
+            .expect("they fit");
+        let deadline = now().after(Duration::from_secs(20));
+        for receiver in (0..hosts.len()).filter(|host| *host != sender) {
+            let mut is_heard = false;
+            while !is_heard {
+                hosts[receiver].on_time(now());
+                inbox.clear();
+                hosts[receiver].recv(inbox);
+                is_heard = inbox.iter().any(|(_, frame)| frame.starts_with(&number));
+                assert!(now() < deadline, "round {round} is not heard");
+            }
+        }
+    }
 }
 
 #[test]
