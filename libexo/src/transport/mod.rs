@@ -56,7 +56,8 @@ pub trait Transport {
 
     /// Puts frames that have arrived into `inbox`, behind what is there, without waiting.
     ///
-    /// Returns how many. 0 means none for the moment, or that `inbox` has no room.
+    /// Returns how many. 0 means none for the moment, only unwanted ones, or that `inbox` has no
+    /// room.
     fn recv(&mut self, inbox: &mut Inbox) -> usize;
 
     /// Tells the time and does what is due. Returns when to be called again at the latest.
@@ -65,7 +66,9 @@ pub trait Transport {
     /// in [`recv`](Self::recv) can make an earlier moment due.
     fn on_time(&mut self, now: Time) -> Option<Time>;
 
-    /// Readable when [`recv`](Self::recv) has something to do. Level-triggered; the same for life.
+    /// Readable when [`recv`](Self::recv) has something to do; the same for life.
+    ///
+    /// To be waited for level-triggered: an edge may have passed.
     fn descriptor(&self) -> BorrowedFd<'_>;
 
     /// What passed and what was dropped since the start.

@@ -129,9 +129,13 @@ impl PacketRing {
         })
     }
 
-    /// Shows the next frame, if one has come, to `look`; the slot is free again afterwards unless
-    /// `look` says false.
-    pub(super) fn take(&mut self, look: impl FnOnce(Packet<'_>) -> bool) -> bool {
+    /// How many frames it holds.
+    pub(super) const fn slots(&self) -> usize {
+        self.shape.slots
+    }
+
+    /// Shows the next frame, if one has come, to `look`; the slot is free again afterwards.
+    pub(super) fn take(&mut self, look: impl FnOnce(Packet<'_>)) -> bool {
         // SAFETY: `next < slots`, and slots lie one behind the other within the mapping.
         let slot = unsafe { self.start.add(self.next * self.shape.slot_bytes) };
         // SAFETY: a slot begins with the header, whose first word is the status; the kernel
@@ -143,10 +147,7 @@ impl PacketRing {
         }
         // SAFETY: while the status says "user" the kernel does not write into the slot.
         let bytes = unsafe { core::slice::from_raw_parts(slot.as_ptr(), self.shape.slot_bytes) };
-        let packet = packet(bytes, state);
-        if !look(packet) {
-            return false;
-        }
+        look(packet(bytes, state));
         status.store(libc::TP_STATUS_KERNEL, Ordering::Release); // what was read was read before
         self.next = (self.next + 1) % self.shape.slots;
         true

@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 
 use rustix::fd::AsFd;
+use rustix::io::Errno;
 
 use super::super::Transport;
 use super::super::inbox::Inbox;
@@ -29,7 +30,15 @@ pub(super) struct Stranger {
 
 impl TcpTransport {
     pub(super) fn accept_all(&mut self) {
-        while let Ok((socket, source)) = sockets::accept(&self.listener) {
+        for _ in 0..STRANGERS_MAX {
+            let (socket, source) = match sockets::accept(&self.listener) {
+                Ok(accepted) => accepted,
+                Err(Errno::AGAIN) => return,
+                Err(errno) => {
+                    self.counters.last_errno = errno.raw_os_error();
+                    return;
+                }
+            };
             let place = self.strangers.iter().position(Option::is_none);
             let is_known = source.is_some_and(|source| self.has_ip(source, None));
             let (Some(place), Some(source), true) = (place, source, is_known) else {
