@@ -82,7 +82,7 @@ licences: ## step: licences and sources of what is linked (when cargo-deny is th
 compat: ## step: programs natively and under Exo, compared
 	compat-tests/setup.sh
 	@if cargo nextest --version >/dev/null 2>&1; then \
-	  set -x; EXO_BIN_DIR=$(RELEASE) cargo nextest run -p compat-tests; \
+	  set -x; EXO_BIN_DIR=$(RELEASE) cargo nextest run $(if $(EXO_SOAK),--profile soak) -p compat-tests; \
 	else \
 	  set -x; EXO_BIN_DIR=$(RELEASE) cargo test -p compat-tests -- --test-threads=1; \
 	fi

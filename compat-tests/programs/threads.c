@@ -196,6 +196,37 @@ static void cancel(void) {
     }
 }
 
+static struct sockaddr_in target;
+static void *busy(void *how) { // never sleeps, so only its calls can end it
+    char text[64];
+    int out = sender();
+    blocked_thread = gettid();
+    for (;;) {
+        if (!how) recv(shared, text, sizeof text, MSG_DONTWAIT);
+        else {
+            sendto(out, "x", 1, MSG_DONTWAIT, SA(target), sizeof target);
+            recv(shared, text, sizeof text, MSG_DONTWAIT);
+        }
+    }
+    return NULL;
+}
+static void cancel_busy(void) {
+    shared = receiver();
+    target = at(GROUP, PORT);
+    MUST(tell(sender(), "first"));
+    hear("received", shared);
+    for (long how = 0; how < 2; how++) {
+        pthread_t thread;
+        void *result = NULL;
+        blocked_thread = 0;
+        pthread_create(&thread, NULL, busy, (void *)how);
+        while (!blocked_thread) sched_yield();
+        pthread_cancel(thread);
+        pthread_join(thread, &result);
+        say("%s: cancelled %d", how ? "both" : "receiving", result == PTHREAD_CANCELED);
+    }
+}
+
 static void *opener(void *unused) { // sockets come and go while others work
     for (int i = 0; i < 200; i++) {
         int in = receiver_of(GROUP_2, PORT), file = open("/dev/null", O_RDONLY);
@@ -255,4 +286,4 @@ static void fork_among_threads(void) {
 }
 
 MAIN(CASE(each_once), CASE(all_send), CASE(send_and_receive), CASE(shutdown_wakes),
-     CASE(close_while_blocked), CASE(cancel), CASE(many_sockets), CASE(fork_among_threads))
+     CASE(close_while_blocked), CASE(cancel), CASE(cancel_busy), CASE(many_sockets), CASE(fork_among_threads))

@@ -23,6 +23,7 @@
 //! through go to libc's function, not to the raw system call, so that cancellation points stay
 //! what they are; calls of our own go through rustix's raw backend and never enter a hook.
 
+mod cancel;
 mod convert;
 mod descriptor;
 mod env;

@@ -22,7 +22,7 @@ use super::poll::now_ns;
 use crate::convert::borrow;
 use crate::descriptor::{self, Object};
 use crate::errno::{fail, fail_len};
-use crate::{names, probe, real, session};
+use crate::{cancel, names, probe, real, session};
 
 /// Looks at the log before a receiver goes to sleep: a few hundred nanoseconds, in which a
 /// sender on another core that is just at it gets through.
@@ -110,6 +110,7 @@ pub(super) unsafe fn receive(
     let Some(session) = session::get().or_else(session::last) else {
         return fail_len(libc::ENETDOWN);
     };
+    cancel::point();
     let peek = flags & libc::MSG_PEEK != 0;
     let mut wait = Wait::default();
     if peek && socket.page().has(PEEK_OFFSET) {
@@ -246,7 +247,7 @@ unsafe fn peek_at_offset(
             announced = Some(sleepers.announce());
             continue; // looks once more
         };
-        if cancellable(|| sleepers.sleep(seen, limit)) == Err(Errno::INTR) {
+        if cancel::during(|| sleepers.sleep(seen, limit)) == Err(Errno::INTR) {
             break fail_len(libc::EINTR);
         }
         sleepers.retract();
@@ -344,7 +345,7 @@ unsafe fn receive_slow(
         && !socket.is_orphaned()
         && page.delivery.load(Ordering::Acquire) == delivery::SHARED_MEMORY;
     let slept = if is_quiet {
-        cancellable(|| sleepers.sleep(seen, limit))
+        cancel::during(|| sleepers.sleep(seen, limit))
     } else {
         Ok(())
     };
@@ -358,23 +359,6 @@ unsafe fn receive_slow(
         Err(Errno::INTR) => Some(fail_len(libc::EINTR)),
         // Woken, or the time is over: the next look tells.
         _ => None,
-    }
-}
-
-/// Does what `recv` does while it blocks: the thread may be cancelled.
-fn cancellable<R>(sleep: impl FnOnce() -> R) -> R {
-    const PTHREAD_CANCEL_ASYNCHRONOUS: c_int = 1;
-    unsafe extern "C" {
-        fn pthread_setcanceltype(kind: c_int, old: *mut c_int) -> c_int;
-    }
-    let mut kind = 0;
-    // SAFETY: nothing is held and nothing was taken that an end of the thread here would lose, as
-    // in glibc's own `recv`. The calls cannot fail for these kinds.
-    unsafe {
-        pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &raw mut kind);
-        let result = sleep();
-        pthread_setcanceltype(kind, ptr::null_mut());
-        result
     }
 }
 

@@ -18,7 +18,7 @@ use crate::convert::{away_errno, borrow, marked, may_be_marked, object_of, outsi
 use crate::descriptor::{self, Cork, Object};
 use crate::errno::{fail, fail_len};
 use crate::names::{self, option};
-use crate::{env, probe, real, session};
+use crate::{cancel, env, probe, real, session};
 
 /// Largest payload of a UDP datagram over IPv4, and over IPv6.
 const DATAGRAM_MAX_V4: usize = 65_507;
@@ -270,6 +270,7 @@ fn put(
     payload: Payload,
     flags: c_int,
 ) -> ssize_t {
+    cancel::point();
     let me = session::thread_mark();
     let fill = |area: &libexo::shm::area::Area, position| payload.write_to(area, position);
     if session.submit(me, grant, payload.len, fill).is_ok() {
