@@ -80,6 +80,10 @@ fn schedules_that_once_failed_hold() {
             206,
             "counters of a restarted host's seals met those of its earlier life",
         ),
+        (
+            30942,
+            "a host took the time of its own repairs for the ring's, waited as long, and stayed behind",
+        ),
     ] {
         run(&Plan::new(seed, None)).expect("holds");
     }

@@ -123,7 +123,7 @@ impl Cluster<'_> {
         Ok(())
     }
 
-    fn describe(&self) -> String {
+    pub(super) fn describe(&self) -> String {
         let mut text = String::new();
         for (index, host) in self.hosts.iter().enumerate() {
             if let Some(state) = host.ring.as_ref().and_then(Ring::inspect) {

@@ -233,7 +233,7 @@ impl<'a> Cluster<'a> {
                 self.compare_logs()?;
             }
             if self.outcome.events > EVENTS_MAX {
-                let seen = format!("{} events", self.outcome.events);
+                let seen = format!("{} events{}", self.outcome.events, self.describe());
                 return Err(Broken {
                     guarantee: "bounded work",
                     seen,

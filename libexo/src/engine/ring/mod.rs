@@ -1,8 +1,8 @@
 //! The token ring: turns in a circle, agreement by building on them, epochs when somebody fails.
 //!
 //! Source: `docs/ring.md` (the Exo slides, with rules R1–R9 and invariants I1–I12), where every
-//! deviation is listed. A ring of one configured host ([`alone`]) sends no frames and agrees at
-//! once; with more hosts ([`member`]) the whole protocol is at work. Both are one type, so that a
+//! deviation is listed. A ring of one configured host (`alone`) sends no frames and agrees at
+//! once; with more hosts (`member`) the whole protocol is at work. Both are one type, so that a
 //! caller need not care.
 //!
 //! A turn is taken when frames are polled for and not at each submit, so that a batch of

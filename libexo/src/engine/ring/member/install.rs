@@ -278,6 +278,7 @@ impl Member {
         self.candidate = None;
         self.catch_up = None;
         self.heard_tail = self.tail();
+        self.hop.rest();
         self.nack_tries = 0;
         self.wants_wake = false;
         self.epoch_delay = self.params.times.prepare * 4;

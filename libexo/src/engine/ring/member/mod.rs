@@ -114,7 +114,6 @@ pub(super) struct Member {
     heard_from: Option<HostId>,
     nack_tries: u32,
     last_progress: Time,
-    last_turn: Time,
     probe_rounds: u32,
     acks: HostSet,
     /// It heard of an epoch that it cannot enter, having promised a higher one.
@@ -195,7 +194,6 @@ impl Member {
             heard_from: None,
             nack_tries: 0,
             last_progress: now,
-            last_turn: now,
             probe_rounds: 0,
             acks: HostSet::default(),
             knows_ring: false,

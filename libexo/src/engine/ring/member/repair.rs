@@ -57,8 +57,16 @@ impl Member {
             self.heard_tail = tail;
             self.heard_from = Some(from);
         }
-        let wait = self.hop.mean().max(self.params.times.nack_min);
-        self.timers.arm_first(Timer::Nack, self.now.after(wait));
+        self.await_missing();
+    }
+
+    /// If something is known to be missing, it is asked for a little later.
+    pub(super) fn await_missing(&mut self) {
+        if self.heard_tail > self.tail() {
+            let wait = self.hop.mean().max(self.params.times.nack_min);
+            let wait = wait.min(self.params.times.nack_max);
+            self.timers.arm_first(Timer::Nack, self.now.after(wait));
+        }
     }
 
     pub(super) fn nack(&mut self) {
@@ -284,6 +292,7 @@ impl Member {
             return;
         }
         self.timers.disarm(Timer::Resend);
+        self.hop.rest();
         if self.queue.waiting() == 0 {
             self.note_progress();
         }

@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use crate::engine::params::Times;
+use crate::ids::Position;
 use crate::time::Time;
 
 /// What a deadline is for.
@@ -71,15 +72,37 @@ impl Timers {
 }
 
 /// Smoothed time between consecutive turns while the ring is busy.
+///
+/// Measured where turns are heard, not where they are appended: a host with a gap would take the
+/// time that it waits for the repair for the ring's, and wait longer and longer.
 #[derive(Debug, Default)]
 pub(super) struct Hop {
+    /// The highest turn heard of since the token last rested, and when.
+    heard: Option<(Position, Time)>,
     mean_ns: u64,
     deviation_ns: u64,
 }
 
 impl Hop {
+    /// A turn was heard, or written. What was sent again, and the own turn, say nothing of the time.
+    pub(super) fn hear(&mut self, position: Position, now: Time, is_sample: bool) {
+        if self.heard.is_some_and(|(before, _)| position <= before) {
+            return;
+        }
+        let before = self.heard.replace((position, now));
+        if let Some((before, at)) = before.filter(|_| is_sample) {
+            let hops = u32::try_from(position.0 - before.0).unwrap_or(u32::MAX);
+            self.observe(now.since(at) / hops);
+        }
+    }
+
+    /// The token rests, or the epoch changed: the time until the next turn is no hop.
+    pub(super) fn rest(&mut self) {
+        self.heard = None;
+    }
+
     /// Gains 1/8 and 1/4, as TCP's.
-    pub(super) fn observe(&mut self, hop: Duration) {
+    fn observe(&mut self, hop: Duration) {
         let hop = u64::try_from(hop.as_nanos())
             .unwrap_or(u64::MAX)
             .min(1_000_000_000);

@@ -25,6 +25,8 @@ impl Member {
             }
             return self.counters.drop_frame(DropReason::NewEpoch);
         }
+        let is_first_hand = !header.flags.has(Flags::RTX);
+        self.hop.hear(header.seq, self.now, is_first_hand);
         if header.seq <= self.tail() {
             return self.on_held(frame);
         }
@@ -88,10 +90,6 @@ impl Member {
         }
         let author = usize::from(entry.author.0);
         self.credit[author] = Some(entry.credit);
-        if self.log.quiet() == 0 {
-            self.hop.observe(self.now.since(self.last_turn));
-        }
-        self.last_turn = self.now;
         let left = entry
             .view
             .as_ref()
@@ -102,6 +100,9 @@ impl Member {
         }
         self.resends = 0;
         self.nack_tries = 0;
+        // What is missing now may be on its way: its wait begins here.
+        self.timers.disarm(Timer::Nack);
+        self.await_missing();
         self.timers.disarm(Timer::Resend);
         if self.is_parked {
             self.unpark();
@@ -259,7 +260,7 @@ impl Member {
         self.send_entry(None, &entry, Flags::default());
         let resend = self.hop.resend(&self.params.times);
         self.timers.arm(Timer::Resend, self.now.after(resend));
-        self.last_turn = self.now;
+        self.hop.hear(self.tail(), self.now, false);
         self.arm_loss();
         self.update_agreement();
     }
@@ -345,6 +346,7 @@ impl Member {
     fn park(&mut self) {
         if !self.is_parked {
             self.is_parked = true;
+            self.hop.rest();
             self.counters.parks += 1;
             self.announce_park();
         }
