@@ -26,6 +26,7 @@ mod packet_ring;
 pub mod peers;
 pub mod raw;
 mod system;
+mod targets;
 pub mod tcp;
 pub mod udp;
 

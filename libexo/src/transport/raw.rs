@@ -21,6 +21,7 @@ use super::mmsg::{Batch, Target};
 use super::packet_ring::{self, Packet, PacketRing};
 use super::peers::{Destination, MacAddress, Peers};
 use super::system::{self, Link, OpenError, failed, set_option};
+use super::targets::Targets;
 use super::{SendError, Transport, check_lengths};
 use crate::ids::HostId;
 use crate::time::Time;
@@ -66,8 +67,7 @@ pub struct RawTransport {
     mtu_bytes: usize,
     ring: PacketRing,
     readable: OwnedFd,
-    to_all: Vec<Target>,
-    to_host: Vec<Option<Target>>,
+    targets: Targets,
     batch: Batch,
     counters: Counters,
 }
@@ -96,23 +96,18 @@ impl RawTransport {
             "make an epoll instance",
             "raise the limit of open files",
         ))?;
-        let target = |to| Target::behind(header(to, own));
-        let to_all = match reach {
-            Reach::Multicast(to) => vec![target(to)],
-            Reach::FanOut => peers.others().map(|(_, to)| target(to)).collect(),
+        let group = match reach {
+            Reach::Multicast(to) => Some(to),
+            Reach::FanOut => None,
         };
-        let mut to_host = vec![None; crate::quorum::HOSTS_MAX];
-        for (host, to) in peers.others() {
-            to_host[usize::from(host.0)] = Some(target(to));
-        }
+        let targets = Targets::new(&peers, group, |to| Target::behind(header(to, own)));
         Ok(Self {
             peers,
             own,
             mtu_bytes: link.mtu_bytes,
             ring,
             readable,
-            to_all,
-            to_host,
+            targets,
             batch: Batch::new(),
             counters: Counters::default(),
         })
@@ -136,13 +131,7 @@ impl Transport for RawTransport {
 
     fn send(&mut self, to: Destination, frames: &[&[u8]]) -> Result<(), SendError> {
         check_lengths(frames, self.mtu_bytes)?;
-        let targets = match to {
-            Destination::All => &self.to_all[..],
-            Destination::Host(host) => self.to_host[usize::from(host.0)]
-                .as_ref()
-                .map(core::slice::from_ref)
-                .ok_or(SendError::UnknownHost { host })?,
-        };
+        let targets = self.targets.of(to)?;
         self.batch
             .send(self.ring.as_fd(), targets, frames, &mut self.counters);
         Ok(())

@@ -18,6 +18,7 @@ use super::inbox::Inbox;
 use super::mmsg::{Batch, Target};
 use super::peers::{Destination, Peers};
 use super::system::{self, Link, OpenError, failed, set_option};
+use super::targets::Targets;
 use super::{SendError, Transport, check_lengths};
 use crate::ids::HostId;
 use crate::time::Time;
@@ -63,8 +64,7 @@ pub struct UdpTransport {
     group: Option<OwnedFd>,
     group_first: bool,
     readable: OwnedFd,
-    to_all: Vec<Target>,
-    to_host: Vec<Option<Target>>,
+    targets: Targets,
     batch: Batch,
     counters: Counters,
 }
@@ -99,19 +99,13 @@ impl UdpTransport {
         let own = open_socket(me, &link, buffer_bytes)?;
         let group = open_group(reach, &own, me, &link, buffer_bytes)?;
         let readable = watch(own.as_fd(), group.as_ref().map(AsFd::as_fd))?;
-        let to_all = match reach {
-            Reach::Multicast(to) | Reach::Broadcast(to) => vec![Target::address(scoped(to, &link))],
-            Reach::FanOut => {
-                let others = peers.others();
-                others
-                    .map(|(_, to)| Target::address(scoped(to, &link)))
-                    .collect()
-            }
+        let group_address = match reach {
+            Reach::Multicast(to) | Reach::Broadcast(to) => Some(to),
+            Reach::FanOut => None,
         };
-        let mut to_host = vec![None; crate::quorum::HOSTS_MAX];
-        for (host, to) in peers.others() {
-            to_host[usize::from(host.0)] = Some(Target::address(scoped(to, &link)));
-        }
+        let targets = Targets::new(&peers, group_address, |to| {
+            Target::address(scoped(to, &link))
+        });
         Ok(Self {
             peers,
             mtu_bytes,
@@ -119,8 +113,7 @@ impl UdpTransport {
             group,
             group_first: false,
             readable,
-            to_all,
-            to_host,
+            targets,
             batch: Batch::new(),
             counters: Counters::default(),
         })
@@ -157,13 +150,7 @@ impl Transport for UdpTransport {
 
     fn send(&mut self, to: Destination, frames: &[&[u8]]) -> Result<(), SendError> {
         check_lengths(frames, self.mtu_bytes)?;
-        let targets = match to {
-            Destination::All => &self.to_all[..],
-            Destination::Host(host) => self.to_host[usize::from(host.0)]
-                .as_ref()
-                .map(core::slice::from_ref)
-                .ok_or(SendError::UnknownHost { host })?,
-        };
+        let targets = self.targets.of(to)?;
         self.batch
             .send(self.own.as_fd(), targets, frames, &mut self.counters);
         Ok(())
