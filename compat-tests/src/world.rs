@@ -25,6 +25,15 @@ pub const ADDRESS: &str = "10.77.0.1";
 /// Name of that link.
 pub const LINK: &str = "x0";
 
+/// A log that fills soon, and that nobody's policy empties.
+pub const SMALL_LOG: &str = r#"
+[[group]]
+name = "orders"
+address = "239.1.2.3:5000"
+log = "1MiB"
+slow_member = { wait = "60s", policy = "throttle" }
+"#;
+
 /// Groups that most tests use. Their logs hold at least a hundred of the largest datagrams.
 pub const GROUPS: &str = r#"
 [[group]]

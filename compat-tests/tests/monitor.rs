@@ -5,17 +5,8 @@ use compat_tests::binaries::is_native_only;
 use compat_tests::compile::{python, python_program};
 use compat_tests::deadline::Deadline;
 use compat_tests::program::Program;
-use compat_tests::world::{ADDRESS, GROUPS, LINK, Under, World};
+use compat_tests::world::{ADDRESS, GROUPS, LINK, SMALL_LOG, Under, World};
 use nix::sys::signal::Signal;
-
-/// A log that fills soon, and that nobody's policy empties.
-const SMALL: &str = r#"
-[[group]]
-name = "orders"
-address = "239.1.2.3:5000"
-log = "1MiB"
-slow_member = { wait = "60s", policy = "throttle" }
-"#;
 
 const CLOSED: &str = r#"
 [[group]]
@@ -187,7 +178,7 @@ fn senders_hear_of_the_monitors_end() -> Result<()> {
         return Ok(());
     }
     for signal in [Signal::SIGKILL, Signal::SIGTERM] {
-        let mut world = World::with_monitor(SMALL)?;
+        let mut world = World::with_monitor(SMALL_LOG)?;
         let (mut sender, mut reader) = (Told::start(&world)?, Told::start(&world)?);
         sender.has("open any", "ok")?;
         sender.tell("flood")?;

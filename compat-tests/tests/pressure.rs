@@ -4,16 +4,7 @@ use anyhow::{Result, ensure};
 use compat_tests::binaries::is_native_only;
 use compat_tests::compile::c_program;
 use compat_tests::deadline::Deadline;
-use compat_tests::world::{ADDRESS, LINK, Under, World};
-
-/// A log that a member of the same process fills, and that nobody's policy empties.
-const SMALL: &str = r#"
-[[group]]
-name = "orders"
-address = "239.1.2.3:5000"
-log = "1MiB"
-slow_member = { wait = "60s", policy = "throttle" }
-"#;
+use compat_tests::world::{ADDRESS, LINK, SMALL_LOG, Under, World};
 
 const CLOSED: &str = r#"
 [[group]]
@@ -59,12 +50,16 @@ fn a_full_log_is_eagain_for_who_will_not_wait() -> Result<()> {
         "writable: 1",
         "more: 100, heard: 100",
     ];
-    expect(SMALL, "would_block", &steps)
+    expect(SMALL_LOG, "would_block", &steps)
 }
 
 #[test]
 fn a_send_with_a_limit_gives_up_on_a_full_log() -> Result<()> {
-    expect(SMALL, "limited", &["filled: 1", "with a limit: -1 EAGAIN"])
+    expect(
+        SMALL_LOG,
+        "limited",
+        &["filled: 1", "with a limit: -1 EAGAIN"],
+    )
 }
 
 #[test]
@@ -76,7 +71,7 @@ fn a_blocked_send_can_be_interrupted_continued_and_cancelled() -> Result<()> {
         "blocked send: 1000",
         "cancelled: 1",
     ];
-    expect(SMALL, "blocked", &steps)
+    expect(SMALL_LOG, "blocked", &steps)
 }
 
 #[test]
@@ -88,7 +83,7 @@ fn who_waits_for_an_edge_to_send_gets_it() -> Result<()> {
         "edge: 1",
         "send: 1000",
     ];
-    expect(SMALL, "edge_when_writable", &steps)
+    expect(SMALL_LOG, "edge_when_writable", &steps)
 }
 
 #[test]
@@ -103,7 +98,7 @@ fn a_full_log_is_not_writable() -> Result<()> {
         "poll with room: 4",
         "select with room: 4",
     ];
-    expect(SMALL, "not_writable", &steps)
+    expect(SMALL_LOG, "not_writable", &steps)
 }
 
 #[test]
@@ -112,12 +107,12 @@ fn one_thread_that_asks_before_each_call_never_blocks_itself() -> Result<()> {
         "poll: sent 8000, heard 8000",
         "select: sent 8000, heard 8000",
     ];
-    expect(SMALL, "both_ways", &steps)
+    expect(SMALL_LOG, "both_ways", &steps)
 }
 
 #[test]
 fn sending_much_before_reading_any_loses_nothing() -> Result<()> {
-    expect(SMALL, "sends_then_reads", &["sent: 500, heard: 500"])
+    expect(SMALL_LOG, "sends_then_reads", &["sent: 500, heard: 500"])
 }
 
 #[test]
