@@ -1,5 +1,6 @@
 //! The intercepted calls, by family.
 
+mod ancillary;
 pub(crate) mod format;
 pub(crate) mod lifecycle;
 pub(crate) mod naming;

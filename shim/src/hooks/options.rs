@@ -701,7 +701,7 @@ pub(crate) fn make_sticky(object: &Object, each_edge: bool) {
     if let Some(session) = session::get()
         && group.is_readable(session)
     {
-        // What was not rung for, because nobody looked, is rung for now.
+        // What nobody was rung for, because nobody looked, is rung for at last.
         let _ = session.call(Request::Ring { socket: group.id() }, &[]);
     }
 }
@@ -808,9 +808,8 @@ const fn stamp_unit_ns(request: c_ulong) -> Option<u64> {
 fn last_stamp_ns(page: &SocketPage) -> u64 {
     if !page.has(wish::STAMP) {
         page.set(wish::STAMP, true);
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
-        let now_ns = now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned();
-        page.stamp_ns.store(now_ns, Ordering::Relaxed);
+        page.stamp_ns
+            .store(super::poll::wall_ns(), Ordering::Relaxed);
     }
     page.stamp_ns.load(Ordering::Relaxed)
 }

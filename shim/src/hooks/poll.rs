@@ -91,7 +91,16 @@ impl Limit {
 }
 
 pub(super) fn now_ns() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    clock_ns(rustix::time::ClockId::Monotonic)
+}
+
+/// Nanoseconds since 1970, by this host's clock.
+pub(super) fn wall_ns() -> u64 {
+    clock_ns(rustix::time::ClockId::Realtime)
+}
+
+fn clock_ns(clock: rustix::time::ClockId) -> u64 {
+    let now = rustix::time::clock_gettime(clock);
     now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
 }
 

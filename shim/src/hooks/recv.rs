@@ -6,9 +6,7 @@ use core::ptr;
 use core::sync::atomic::Ordering;
 use core::time::Duration;
 
-use libc::{
-    c_int, c_uint, cmsghdr, iovec, mmsghdr, msghdr, size_t, sockaddr, socklen_t, ssize_t, timespec,
-};
+use libc::{c_int, c_uint, iovec, mmsghdr, msghdr, size_t, sockaddr, socklen_t, ssize_t, timespec};
 use libexo::client::pair::{MAIL_BYTE, MAIL_HEADER_BYTES, TOKEN_BYTE};
 use libexo::client::session::Session;
 use libexo::client::socket::{GroupSocket, Incoming, is_expelled};
@@ -17,10 +15,11 @@ use libexo::shm::socket_page::{NONBLOCK, PEEK_OFFSET, READ_SHUT, SocketPage, del
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
+use super::ancillary::write_control;
 use super::options::wish;
-use super::poll::now_ns;
+use super::poll::{now_ns, receiver, wall_ns};
 use crate::convert::borrow;
-use crate::descriptor::{self, Object};
+use crate::descriptor::Object;
 use crate::errno::{fail, fail_len};
 use crate::{cancel, names, probe, real, session};
 
@@ -41,16 +40,16 @@ pub(super) struct Target {
 }
 
 /// A datagram that was received.
-struct Received {
+pub(super) struct Received {
     /// Bytes of the datagram.
     len: usize,
     /// Bytes that found room.
     copied: usize,
-    origin: Origin,
-    time_ns: u64,
+    pub(super) origin: Origin,
+    pub(super) time_ns: u64,
     /// The group it was sent to and the interface, for `IP_PKTINFO`; `None` for a plain unicast one.
-    group: Option<(SocketAddr, u32)>,
-    dropped: u64,
+    pub(super) group: Option<(SocketAddr, u32)>,
+    pub(super) dropped: u64,
     /// It did not find room whole.
     cut: bool,
     /// A buffer that cannot be the program's.
@@ -462,7 +461,6 @@ unsafe fn take_mail(
     let room: usize = (0..count)
         .map(|i| unsafe { (*target.iov.add(i)).iov_len })
         .sum();
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
     let received = Received {
         len,
         copied: len.min(room),
@@ -472,7 +470,7 @@ unsafe fn take_mail(
             tos: 0,
             no_loop: None,
         },
-        time_ns: now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned(),
+        time_ns: wall_ns(),
         group: None,
         dropped: 0,
         cut: len > room,
@@ -539,153 +537,6 @@ unsafe fn finish(
     len.cast_signed()
 }
 
-/// Control messages that the program asked for, in the kernel's order.
-unsafe fn write_control(
-    object: &Object,
-    socket: &GroupSocket,
-    message: &mut msghdr,
-    received: &Received,
-) {
-    let page = socket.page();
-    let room = message.msg_controllen;
-    let mut control = Control {
-        base: message.msg_control.cast(),
-        room,
-        used: 0,
-        cut: false,
-    };
-    let (seconds, nanoseconds) = (
-        received.time_ns / 1_000_000_000,
-        received.time_ns % 1_000_000_000,
-    );
-    if page.has(wish::TIMESTAMP_NS) {
-        control.put(
-            libc::SOL_SOCKET,
-            libc::SCM_TIMESTAMPNS,
-            &[seconds.to_ne_bytes(), nanoseconds.to_ne_bytes()].concat_array(),
-        );
-    } else if page.has(wish::TIMESTAMP) {
-        control.put(
-            libc::SOL_SOCKET,
-            libc::SCM_TIMESTAMP,
-            &[seconds.to_ne_bytes(), (nanoseconds / 1000).to_ne_bytes()].concat_array(),
-        );
-    }
-    if page.has(wish::OVERFLOW) && received.dropped > 0 {
-        #[allow(
-            clippy::cast_possible_truncation,
-            reason = "the kernel's counter wraps, too"
-        )]
-        let dropped = received.dropped as u32;
-        control.put(libc::SOL_SOCKET, libc::SO_RXQ_OVFL, &dropped.to_ne_bytes());
-    }
-    let any = (
-        SocketAddr::new(IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED), 0),
-        0,
-    );
-    let (group, interface) = received.group.unwrap_or(any);
-    if object.inet6 {
-        if page.has(wish::PKTINFO6) {
-            let ip = match group.ip() {
-                IpAddr::V4(v4) => v4.to_ipv6_mapped(),
-                IpAddr::V6(v6) => v6,
-            };
-            let mut bytes = [0; 20];
-            bytes[..16].copy_from_slice(&ip.octets());
-            bytes[16..].copy_from_slice(&interface.to_ne_bytes());
-            control.put(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &bytes);
-        }
-        if page.has(wish::HOPS6) {
-            let hops = i32::from(received.origin.ttl).to_ne_bytes();
-            control.put(libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT, &hops);
-        }
-        if page.has(wish::CLASS6) {
-            let class = i32::from(received.origin.tos).to_ne_bytes();
-            control.put(libc::IPPROTO_IPV6, libc::IPV6_TCLASS, &class);
-        }
-    }
-    if let (IpAddr::V4(ip), true) = (group.ip(), page.has(wish::IPV4)) {
-        if page.has(wish::PKTINFO) {
-            let mut bytes = [0; 12];
-            bytes[..4].copy_from_slice(&interface.to_ne_bytes());
-            if let Some(local) = super::options::interface_address(interface) {
-                bytes[4..8].copy_from_slice(&local.octets());
-            }
-            bytes[8..].copy_from_slice(&ip.octets());
-            control.put(libc::IPPROTO_IP, libc::IP_PKTINFO, &bytes);
-        }
-        if page.has(wish::TTL) {
-            let ttl = i32::from(received.origin.ttl).to_ne_bytes();
-            control.put(libc::IPPROTO_IP, libc::IP_TTL, &ttl);
-        }
-        if page.has(wish::TOS) {
-            control.put(libc::IPPROTO_IP, libc::IP_TOS, &[received.origin.tos]);
-        }
-        if page.has(wish::ORIGINAL) {
-            let mut name: names::NameBytes = [0; 28];
-            let len = names::encode(group, false, &mut name);
-            control.put(libc::IPPROTO_IP, libc::IP_RECVORIGDSTADDR, &name[..len]);
-        }
-    }
-    if control.cut {
-        message.msg_flags |= libc::MSG_CTRUNC;
-    }
-    message.msg_controllen = control.used;
-}
-
-trait ConcatArray {
-    fn concat_array(self) -> [u8; 16];
-}
-
-impl ConcatArray for [[u8; 8]; 2] {
-    fn concat_array(self) -> [u8; 16] {
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&self[0]);
-        bytes[8..].copy_from_slice(&self[1]);
-        bytes
-    }
-}
-
-/// A control buffer being filled.
-struct Control {
-    base: *mut u8,
-    room: usize,
-    used: usize,
-    cut: bool,
-}
-
-impl Control {
-    const HEADER: usize = size_of::<cmsghdr>();
-
-    fn put(&mut self, level: c_int, kind: c_int, bytes: &[u8]) {
-        let rest = self.room.saturating_sub(self.used);
-        if rest < Self::HEADER {
-            self.cut = true;
-            return;
-        }
-        let fitting = bytes.len().min(rest - Self::HEADER);
-        self.cut |= fitting < bytes.len();
-        // SAFETY: all zero is a header; the room was checked.
-        unsafe {
-            let mut header: cmsghdr = core::mem::zeroed();
-            header.cmsg_len = Self::HEADER + fitting;
-            header.cmsg_level = level;
-            header.cmsg_type = kind;
-            let at = self.base.add(self.used);
-            ptr::write_unaligned(at.cast(), header);
-            ptr::copy_nonoverlapping(bytes.as_ptr(), at.add(Self::HEADER), fitting);
-        }
-        self.used += (Self::HEADER + fitting).next_multiple_of(8).min(rest);
-    }
-}
-
-/// The object and the socket, if `fd` is read from shared memory.
-#[inline]
-fn ours(fd: c_int) -> Option<(&'static Object, &'static GroupSocket)> {
-    let object = descriptor::get(fd)?;
-    Some((object, object.receiver()?))
-}
-
 /// Whether the kernel must answer whatever the socket is.
 const fn is_for_kernel(flags: c_int) -> bool {
     flags & (libc::MSG_ERRQUEUE | libc::MSG_OOB) != 0
@@ -701,7 +552,7 @@ unsafe fn receive_one(
     name_len: *mut socklen_t,
     kernel: impl FnOnce() -> ssize_t,
 ) -> ssize_t {
-    let Some((object, socket)) = ours(fd) else {
+    let Some((object, socket)) = receiver(fd) else {
         return kernel();
     };
     if is_for_kernel(flags) {
@@ -821,7 +672,7 @@ pub unsafe extern "C" fn __read_chk(
 pub unsafe extern "C" fn readv(fd: c_int, iov: *const iovec, count: c_int) -> ssize_t {
     // SAFETY: as above.
     unsafe {
-        let (Some((object, socket)), Ok(parts)) = (ours(fd), usize::try_from(count)) else {
+        let (Some((object, socket)), Ok(parts)) = (receiver(fd), usize::try_from(count)) else {
             return real::readv(fd, iov, count);
         };
         if parts == 0
@@ -848,7 +699,7 @@ pub unsafe extern "C" fn readv(fd: c_int, iov: *const iovec, count: c_int) -> ss
 pub unsafe extern "C" fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t {
     // SAFETY: as above.
     unsafe {
-        let Some((object, socket)) = ours(fd) else {
+        let Some((object, socket)) = receiver(fd) else {
             let result = real::recvmsg(fd, message, flags);
             if result >= 0 {
                 super::process::note_received(message);
@@ -897,7 +748,7 @@ pub unsafe extern "C" fn recvmmsg(
 ) -> c_int {
     // SAFETY: as above.
     unsafe {
-        if ours(fd).is_none() || !names::is_user(messages.cast()) || is_for_kernel(flags) {
+        if receiver(fd).is_none() || !names::is_user(messages.cast()) || is_for_kernel(flags) {
             return real::recvmmsg(fd, messages, count, flags, timeout);
         }
         let deadline = match timeout.as_ref() {

@@ -700,6 +700,29 @@ pub unsafe extern "C" fn sendto(
     }
 }
 
+/// Sends to a destination.
+#[inline]
+unsafe fn send_to_name(
+    fd: c_int,
+    name: *const sockaddr,
+    name_len: socklen_t,
+    payload: Payload,
+    flags: c_int,
+    kernel: impl FnOnce() -> ssize_t,
+) -> ssize_t {
+    if let Some(result) = continued(fd, payload, flags) {
+        return result;
+    }
+    // SAFETY: the caller's address and buffers.
+    unsafe {
+        let Some(target) = concerns_us(fd, name, name_len) else {
+            return kernel();
+        };
+        let way = way_to(fd, target);
+        go(fd, &way, Some(target), payload, flags, kernel)
+    }
+}
+
 #[inline(never)]
 unsafe fn sendto_ours(
     fd: c_int,
@@ -721,20 +744,7 @@ unsafe fn sendto_ours(
             count: 1,
             len,
         };
-        if let Some(result) = continued(fd, payload, flags) {
-            return result;
-        }
-        let Some(target) = concerns_us(fd, name, name_len) else {
-            return kernel();
-        };
-        go(
-            fd,
-            &way_to(fd, target),
-            Some(target),
-            payload,
-            flags,
-            kernel,
-        )
+        send_to_name(fd, name, name_len, payload, flags, kernel)
     }
 }
 
@@ -774,20 +784,8 @@ unsafe fn sendmsg_ours(fd: c_int, message: *const msghdr, flags: c_int) -> ssize
         let Some(payload) = Payload::new(header.msg_iov, header.msg_iovlen) else {
             return kernel();
         };
-        if let Some(result) = continued(fd, payload, flags) {
-            return result;
-        }
-        let Some(target) = concerns_us(fd, header.msg_name.cast(), header.msg_namelen) else {
-            return kernel();
-        };
-        go(
-            fd,
-            &way_to(fd, target),
-            Some(target),
-            payload,
-            flags,
-            kernel,
-        )
+        let (name, name_len) = (header.msg_name.cast(), header.msg_namelen);
+        send_to_name(fd, name, name_len, payload, flags, kernel)
     }
 }
 
