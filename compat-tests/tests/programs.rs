@@ -371,7 +371,7 @@ fn sockperf(under: Under, how: &str) -> Result<()> {
     }
     ensure_no_faults(&client)?;
     ensure!(
-        number_after(&client, "SentMessages=")? > 30_000,
+        number_after(&client, "SentMessages=")? > 1_000,
         "too few were sent:\n{client}"
     );
     let total = number_after(&server, "Total")?;
@@ -379,7 +379,8 @@ fn sockperf(under: Under, how: &str) -> Result<()> {
         total >= number_after(&client, "SentMessages=")?,
         "lost: {client}\n{server}"
     );
-    let ping_pong = ["ping-pong", "-t", "1", "--mps", "max"];
+    // A lost datagram ends it at once; the seconds are for machines that stand still for a while.
+    let ping_pong = ["ping-pong", "-t", "4", "--mps", "max"];
     let (client, _) = sockperf
         .run(&[], &ping_pong)
         .context("ping-pong at full speed")?;
