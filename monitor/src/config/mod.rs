@@ -15,6 +15,7 @@ mod errors;
 mod fields;
 mod merge;
 mod read;
+mod ring;
 mod tree;
 mod units;
 mod values;
@@ -32,6 +33,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use errors::{AddressError, ConfigError, ConfigErrors, Place};
+pub use ring::{HostSettings, Level, Minority, RingSettings, TransportKind};
 
 use tree::Sources;
 
@@ -54,6 +56,11 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 pub struct Config {
     /// The daemon itself.
     pub monitor: MonitorSettings,
+    /// What the hosts have in common.
+    pub ring: RingSettings,
+    /// The hosts that order together, by name; alone when left out.
+    #[serde(rename = "host", skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<HostSettings>,
     /// The groups whose datagrams it orders.
     #[serde(rename = "group", skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<GroupSettings>,

@@ -55,14 +55,18 @@ pub(super) fn read(
         origins: Vec::new(),
     };
     let mut fields = Fields::new(merged, "exo.toml", "");
+    let monitor = fields.table(
+        &mut reading,
+        "monitor",
+        "[monitor]",
+        MonitorSettings::default(),
+        monitor,
+    );
+    let ring = super::ring::ring(&mut reading, &mut fields);
     let mut config = Config {
-        monitor: fields.table(
-            &mut reading,
-            "monitor",
-            "[monitor]",
-            MonitorSettings::default(),
-            monitor,
-        ),
+        monitor,
+        hosts: super::ring::hosts(&mut reading, &mut fields, &ring),
+        ring,
         groups: groups(&mut reading, &mut fields),
     };
     fields.finish(&mut reading);

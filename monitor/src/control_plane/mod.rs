@@ -34,6 +34,8 @@ use crate::clock;
 use crate::config::{Arguments, Config, GroupSettings, Loaded};
 use crate::engine_thread::EngineThread;
 use crate::engine_thread::command::{Command, EngineHandle, Notice};
+use crate::engine_thread::network::Host;
+pub use crate::engine_thread::network::NetworkError;
 use crate::mapped::{self, Mapped};
 use crate::undertaker::Undertaker;
 pub use listener::ListenError;
@@ -79,6 +81,9 @@ pub enum StartError {
     /// The control socket.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The way to the other hosts.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
     /// Shared memory, threads or the event loop.
     #[error("cannot set up {what}: {source}")]
     System {
@@ -146,10 +151,12 @@ impl Control {
             mapped::board().map_err(|errno| system("shared memory (memfd)")(errno.into()))?;
         let engine = EngineHandle::new(board.clone());
         let waker = Waker::new(poll.registry(), WAKER).map_err(system("the event loop"))?;
+        let host = Host::open(&config.ring, &config.hosts)?;
         let thread = EngineThread::start(
             engine.clone(),
             board.clone(),
             config.monitor.spin,
+            host,
             move || {
                 // An error means that the control thread is gone, and with it who would listen.
                 let _ = waker.wake();
@@ -598,6 +605,7 @@ impl Control {
         let slow = settings.slow_member.clone();
         self.engine.send(Command::AddGroup {
             id,
+            address: settings.address,
             header: made.header,
             area: made.area,
             slow,

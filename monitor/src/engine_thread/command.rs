@@ -6,13 +6,15 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use crossbeam_queue::ArrayQueue;
-use libexo::ids::{GrantId, GroupId, Seq, SessionId, SocketId};
+use libexo::engine::ring::Inspection;
+use libexo::ids::{GrantId, GroupId, HostId, Seq, SessionId, SocketId};
 use libexo::shm::area::Area;
 use libexo::shm::board::Board;
 use libexo::shm::log::{LogHeader, Origin};
 use libexo::shm::region::Descriptor;
 use libexo::shm::socket_page::SocketPage;
 use libexo::shm::submit_ring::LaneHeader;
+use libexo::transport::Counters;
 use rustix::thread::futex;
 
 use super::kernel_queue::KernelQueue;
@@ -27,6 +29,7 @@ const QUEUE_MAX: usize = 4096;
 pub(crate) enum Command {
     AddGroup {
         id: GroupId,
+        address: SocketAddr,
         header: Mapped<LogHeader>,
         area: Area,
         slow: SlowMember,
@@ -126,6 +129,18 @@ pub(crate) enum Notice {
 pub(crate) struct Usage {
     pub(crate) groups: Vec<GroupUsage>,
     pub(crate) lanes: Vec<LaneUsage>,
+    /// `None` in a ring of one.
+    pub(crate) ring: Option<RingUsage>,
+}
+
+/// The ring as this host sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct RingUsage {
+    pub(crate) me: HostId,
+    pub(crate) inspection: Inspection,
+    pub(crate) traffic: Counters,
+    /// Messages for groups that this monitor does not have, and those in no known form.
+    pub(crate) foreign: u64,
 }
 
 #[derive(Clone, Debug)]

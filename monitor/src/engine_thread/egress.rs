@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use libexo::client::pair::TOKEN_BYTE;
 use libexo::client::socket::is_wanted_from;
-use libexo::engine::Delivery;
 use libexo::ids::{GroupId, Seq, SocketId};
 use libexo::shm::align_record;
 use libexo::shm::board::{Board, Counter};
@@ -180,13 +179,11 @@ impl Groups {
 
     /// Appends one delivery to its group's log.
     #[inline]
-    pub(super) fn append(&mut self, delivery: &Delivery<'_>, origin: &Origin) {
-        let index = index_of(delivery.group);
+    pub(super) fn append(&mut self, id: GroupId, seq: Seq, origin: &Origin, bytes: &[u8]) {
+        let index = index_of(id);
         let group = &mut self.groups[index];
-        group
-            .writer
-            .append(delivery.seq, self.time, origin, delivery.bytes);
-        group.reserved = group.reserved.saturating_sub(room(delivery.bytes.len()));
+        group.writer.append(seq, self.time, origin, bytes);
+        group.reserved = group.reserved.saturating_sub(room(bytes.len()));
         assert!(
             group.writer.tail() - group.slowest <= group.writer.capacity_bytes(),
             "room was reserved before the submission was taken"
@@ -196,9 +193,21 @@ impl Groups {
         }
         group.batch += 1;
         group.batch_is_mixed |= origin.no_loop.is_some();
-        group.seq = delivery.seq;
-        self.last_seq = delivery.seq;
+        group.seq = seq;
+        self.last_seq = seq;
         group.messages += 1;
+    }
+
+    /// This host missed messages that nobody keeps: every reader is told that something is gone.
+    pub(super) fn tell_of_gap(&mut self) {
+        for group in &mut self.groups {
+            group.gaps += 1;
+            for reader in &group.readers {
+                let membership = &reader.new.page.memberships[reader.new.slot];
+                membership.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        self.board.count(Counter::Gapped, 1);
     }
 
     /// Publishes all logs that changed and rings who may be asleep.

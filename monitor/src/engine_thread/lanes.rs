@@ -12,6 +12,7 @@ use libexo::time::Time;
 use rustix::net::SendFlags;
 
 use super::egress::Groups;
+use super::envelope::{Label, Labels};
 use crate::mapped::Mapped;
 
 /// Most grants of one session; more are refused.
@@ -22,12 +23,23 @@ pub(crate) const GRANTS_MAX: usize = 65_536;
 pub(super) struct Lane {
     pub(super) session: SessionId,
     pub(super) drain: SubmitDrain<Mapped<LaneHeader>>,
-    grants: Vec<(GroupId, Origin)>,
+    grants: Vec<Grant>,
+    /// A datagram behind its label's head.
+    labelled: Vec<u8>,
     /// Connections of senders that wait for room.
     waiters: Vec<Descriptor>,
     pub(super) submitted: u64,
     /// The session has ended; the lane goes once it is empty.
     pub(super) closing: bool,
+}
+
+/// What the session may submit.
+#[derive(Debug)]
+struct Grant {
+    group: GroupId,
+    origin: Origin,
+    /// How it travels to other hosts; `None` without any.
+    label: Option<Label>,
 }
 
 /// How a pass over a lane ended.
@@ -37,6 +49,8 @@ pub(super) enum Drained {
     Taken(u32),
     /// So many records, and then one for a group whose log is full.
     Blocked(u32, GroupId),
+    /// So many records, and then the engine was full.
+    Full(u32),
 }
 
 impl Lane {
@@ -45,28 +59,38 @@ impl Lane {
             session,
             drain,
             grants: Vec::new(),
+            labelled: Vec::new(),
             waiters: Vec::new(),
             submitted: 0,
             closing: false,
         }
     }
 
-    pub(super) fn grant(&mut self, group: GroupId, origin: Origin) -> Option<GrantId> {
-        let entry = (group, origin);
-        if let Some(index) = self.grants.iter().position(|other| *other == entry) {
+    pub(super) fn grant(
+        &mut self,
+        group: GroupId,
+        origin: Origin,
+        labels: Option<&Labels>,
+    ) -> Option<GrantId> {
+        let is_same = |other: &Grant| (other.group, other.origin) == (group, origin);
+        if let Some(index) = self.grants.iter().position(is_same) {
             return u32::try_from(index).ok().map(GrantId);
         }
         if self.grants.len() == GRANTS_MAX {
             return None;
         }
-        self.grants.push(entry);
+        self.grants.push(Grant {
+            group,
+            origin,
+            label: labels.map(|labels| labels.label(group, &origin)),
+        });
         u32::try_from(self.grants.len() - 1).ok().map(GrantId)
     }
 
     #[inline]
     pub(super) fn origin(&self, grant: u64) -> &Origin {
         let index = usize::try_from(grant).expect("it was an index");
-        &self.grants[index].1
+        &self.grants[index].origin
     }
 
     /// Submits one batch of the lane's records to the engine, as far as logs and engine have room.
@@ -83,25 +107,41 @@ impl Lane {
             return Ok(Drained::Taken(0));
         }
         let mut count = 0;
-        let mut blocked = None;
+        let mut ended = None;
         while let Some(record) = self.drain.peek()? {
             let grant = record.grant.0 as usize;
-            let Some((group, _)) = self.grants.get(grant) else {
+            let Some(granted) = self.grants.get(grant) else {
                 return Err(record.unknown_grant());
             };
-            if !groups.reserve(*group, record.bytes.len()) {
-                blocked = Some(*group);
+            if !groups.reserve(granted.group, record.bytes.len()) {
+                ended = Some(Drained::Blocked(0, granted.group));
                 break;
             }
-            let origin = (index as u64) << 32 | grant as u64;
-            let submission = Submission {
-                group: *group,
-                origin,
-                bytes: record.bytes,
+            let submission = match &granted.label {
+                None => Submission {
+                    group: granted.group,
+                    origin: (index as u64) << 32 | grant as u64,
+                    bytes: record.bytes,
+                },
+                Some(label) => Submission {
+                    group: label.group,
+                    origin: label.origin,
+                    bytes: if label.head.is_empty() {
+                        record.bytes
+                    } else {
+                        self.labelled.clear();
+                        self.labelled.extend_from_slice(&label.head);
+                        self.labelled.extend_from_slice(record.bytes);
+                        &self.labelled
+                    },
+                },
             };
             match engine.on_submit(now, submission) {
                 Admit::Taken(_) => {}
-                Admit::Busy => break,
+                Admit::Busy => {
+                    ended = Some(Drained::Full(0));
+                    break;
+                }
                 Admit::Redirect(_) => unreachable!("a ring host takes its own submissions"),
             }
             let record_bytes = record.record_bytes();
@@ -113,9 +153,10 @@ impl Lane {
         if !self.waiters.is_empty() {
             self.answer_waiters();
         }
-        Ok(match blocked {
-            Some(group) => Drained::Blocked(count, group),
-            None => Drained::Taken(count),
+        Ok(match ended {
+            Some(Drained::Blocked(_, group)) => Drained::Blocked(count, group),
+            Some(Drained::Full(_)) => Drained::Full(count),
+            _ => Drained::Taken(count),
         })
     }
 

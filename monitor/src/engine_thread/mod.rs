@@ -1,5 +1,5 @@
-//! The engine thread: drain, order, deliver, ring, sleep. The only place where engine and shared
-//! memory meet.
+//! The engine thread: drain, order, deliver, ring, sleep. The only place where engine, shared
+//! memory and network meet.
 //!
 //! Waiting: while there is work it does not wait. Then it looks on for as long as the last
 //! intervals between arrivals suggest (at most `spin`), giving its core to whoever wants it, and
@@ -7,10 +7,14 @@
 
 pub(crate) mod command;
 mod egress;
+mod envelope;
 pub(crate) mod kernel_queue;
 mod lanes;
 mod life;
 mod meminfo;
+mod member;
+pub(crate) mod network;
+mod waker;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -34,6 +38,9 @@ use crate::mapped::Mapped;
 use command::{Command, EngineHandle, LaneUsage, Notice, Usage};
 use egress::Groups;
 use lanes::{Drained, Lane, RECHECK};
+use member::Links;
+use network::Host;
+use waker::Waker;
 
 /// Longest sleep: a lost wake-up would cost no more than this.
 const SLEEP_MAX: Duration = Duration::from_millis(500);
@@ -55,8 +62,13 @@ impl EngineThread {
         handle: EngineHandle,
         board: Mapped<Board>,
         spin: Duration,
+        host: Option<Host>,
         tell: impl Fn() + Send + 'static,
     ) -> std::io::Result<Self> {
+        let waker = match host {
+            Some(_) => Some(Waker::start(board.clone())?),
+            None => None,
+        };
         let (commands, notices) = (handle.commands(), Arc::clone(&handle.notices));
         let (born, birth) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::Builder::new()
@@ -68,10 +80,14 @@ impl EngineThread {
                 if !is_alive {
                     return;
                 }
-                let engine = Ring::alone(HostId(0), Params::default());
+                let (engine, links) = match host.zip(waker) {
+                    None => (Ring::alone(HostId(0), Params::default()), None),
+                    Some((host, waker)) => (host.engine, Some(Links::new(host.labels, host.network, waker))),
+                };
                 let groups = Groups::new(board.clone());
                 let mut state = State {
                     engine,
+                    links,
                     groups,
                     lanes: Vec::new(),
                     first_lane: 0,
@@ -113,6 +129,8 @@ impl Drop for EngineThread {
 
 struct State<Tell> {
     engine: Ring,
+    /// `None` in a ring of one.
+    links: Option<Links>,
     groups: Groups,
     lanes: Vec<Lane>,
     /// Where the next pass begins, so that no lane is always first.
@@ -162,7 +180,8 @@ impl<Tell: Fn()> State<Tell> {
                 return;
             }
             let now = clock::now();
-            let taken = self.drain(now);
+            let heard = self.hear(now);
+            let taken = heard + self.drain(now);
             let waits = self.groups.deliver_into_sockets() | self.groups.is_starving();
             self.pass_on_notices();
             if taken > 0 {
@@ -186,6 +205,7 @@ impl<Tell: Fn()> State<Tell> {
     fn drain(&mut self, now: Time) -> u64 {
         let count = self.lanes.len();
         if count == 0 {
+            self.exchange(now);
             return 0;
         }
         self.first_lane = (self.first_lane + 1) % count;
@@ -198,6 +218,12 @@ impl<Tell: Fn()> State<Tell> {
             match lane.drain_into(now, index, &mut self.engine, &mut self.groups) {
                 Ok(Drained::Taken(0)) => {}
                 Ok(Drained::Taken(taken)) => total += u64::from(taken),
+                Ok(Drained::Full(taken)) => {
+                    total += u64::from(taken);
+                    if let Some(links) = &mut self.links {
+                        links.is_full = true;
+                    }
+                }
                 Ok(Drained::Blocked(taken, group)) => {
                     total += u64::from(taken);
                     self.board.count(Counter::BackPressure, 1);
@@ -214,15 +240,18 @@ impl<Tell: Fn()> State<Tell> {
                     });
                 }
             }
-            if !timed && total > 0 {
-                self.groups.set_time(clock::wall());
-                timed = true;
+            if self.links.is_none() {
+                if !timed && total > 0 {
+                    self.groups.set_time(clock::wall());
+                    timed = true;
+                }
+                self.deliver();
             }
-            self.deliver();
             if corrupt.is_some() {
                 break;
             }
         }
+        self.exchange(now);
         if let Some(session) = corrupt {
             self.lanes.retain(|lane| lane.session != session);
         }
@@ -241,7 +270,8 @@ impl<Tell: Fn()> State<Tell> {
             let origin = self.lanes[index].origin(delivery.origin & 0xffff_ffff);
             bytes += delivery.bytes.len() as u64;
             count += 1;
-            self.groups.append(&delivery, origin);
+            self.groups
+                .append(delivery.group, delivery.seq, origin, delivery.bytes);
         }
         if count > 0 {
             self.board.count(Counter::Ordered, count);
@@ -250,12 +280,10 @@ impl<Tell: Fn()> State<Tell> {
         self.groups.settle_reservations();
         self.groups.publish();
         while let Some(event) = self.engine.poll_event() {
-            match event {
-                Event::View(view) => tracing::debug!(members = ?view.members, "view"),
-                Event::Halted | Event::Resumed => {
-                    unreachable!("a ring of one is its own majority")
-                }
-            }
+            assert!(
+                matches!(event, Event::View(_)),
+                "a ring of one is its own majority"
+            );
         }
         // No assertion of the engine is ever broken silently.
         debug_assert_eq!(self.engine.check(), Ok(()));
@@ -267,10 +295,14 @@ impl<Tell: Fn()> State<Tell> {
             match command {
                 Command::AddGroup {
                     id,
+                    address,
                     header,
                     area,
                     slow,
                 } => {
+                    if let Some(links) = &mut self.links {
+                        links.labels.add(id, address);
+                    }
                     self.groups.add(id, LogWriter::new(header, area), slow);
                 }
                 Command::SetSlow { id, slow } => self.groups.set_slow(id, slow),
@@ -293,7 +325,11 @@ impl<Tell: Fn()> State<Tell> {
                     done,
                 } => {
                     let lane = self.lanes.iter_mut().find(|lane| lane.session == session);
-                    answer(&done, lane.and_then(|lane| lane.grant(group, origin)));
+                    let labels = self.links.as_ref().map(|links| &links.labels);
+                    answer(
+                        &done,
+                        lane.and_then(|lane| lane.grant(group, origin, labels)),
+                    );
                 }
                 Command::Join {
                     group,
@@ -338,7 +374,8 @@ impl<Tell: Fn()> State<Tell> {
                     answer(&done, usage);
                 }
                 Command::Stop => {
-                    self.drain(clock::now());
+                    self.drain_all();
+                    self.leave_ring();
                     for lane in &self.lanes {
                         lane.end();
                     }
@@ -392,6 +429,7 @@ impl<Tell: Fn()> State<Tell> {
         Usage {
             groups: self.groups.usage(),
             lanes,
+            ring: self.ring_usage(),
         }
     }
 
@@ -413,14 +451,21 @@ impl<Tell: Fn()> State<Tell> {
         // Pairs with the SeqCst publication in `Submitter::submit` and the fence in
         // `EngineHandle::wake`: either they see that we sleep, or we see what they left.
         fence(Ordering::SeqCst);
+        let is_full = self.links.as_ref().is_some_and(|links| links.is_full);
         let has_work = !self.commands.is_empty()
             || self.lanes.iter().any(|lane| {
                 lane.drain
                     .pending_bytes()
                     .map_or(true, |pending| pending > 0)
                     && !self.groups.is_starving()
+                    && !is_full
             });
-        if !has_work {
+        if has_work {
+            // Look again.
+        } else if let Some(links) = &self.links {
+            self.board.count(Counter::EngineSleeps, 1);
+            links.sleep(&self.engine, at_most);
+        } else {
             self.board.count(Counter::EngineSleeps, 1);
             let timeout = rustix::time::Timespec {
                 tv_sec: 0,

@@ -1,0 +1,244 @@
+//! What the engine thread of a host does beside that of a ring of one: hear, send, and deliver what
+//! others submitted, as far as the logs have room.
+
+use std::time::Duration;
+
+use libexo::engine::ring::Ring;
+use libexo::engine::{Engine, Event, Notice};
+use libexo::ids::{GroupId, HostId, Seq};
+use libexo::shm::board::Counter;
+use libexo::shm::log::Origin;
+use libexo::time::Time;
+use rustix::event::{PollFd, PollFlags, poll};
+
+use super::State;
+use super::command::RingUsage;
+use super::envelope::Labels;
+use super::network::Network;
+use super::waker::Waker;
+use crate::clock;
+
+/// Longest time that a host takes to leave its ring.
+const LEAVE_MAX: Duration = Duration::from_secs(2);
+
+/// The other hosts, as the engine thread knows them.
+#[derive(Debug)]
+pub(super) struct Links {
+    pub(super) labels: Labels,
+    network: Network,
+    waker: Waker,
+    /// A message whose log has no room; those behind it wait in the engine.
+    parked: Option<Parked>,
+    /// The engine takes no more submissions before frames or time come.
+    pub(super) is_full: bool,
+    foreign: u64,
+}
+
+/// One delivery, kept.
+#[derive(Debug)]
+struct Parked {
+    group: GroupId,
+    seq: Seq,
+    origin: Origin,
+    bytes: Vec<u8>,
+}
+
+impl Links {
+    pub(super) const fn new(labels: Labels, network: Network, waker: Waker) -> Self {
+        Self {
+            labels,
+            network,
+            waker,
+            parked: None,
+            is_full: false,
+            foreign: 0,
+        }
+    }
+
+    /// Waits for frames, for somebody who wakes, or for the next moment that matters.
+    pub(super) fn sleep(&self, engine: &Ring, at_most: Duration) {
+        let now = clock::now();
+        let due = self.network.due(engine);
+        let wait = due.map_or(at_most, |due| due.since(now).min(at_most));
+        if wait.is_zero() {
+            return;
+        }
+        let mut fds = [
+            PollFd::from_borrowed_fd(self.waker.descriptor(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.network.descriptor(), PollFlags::IN),
+        ];
+        let timeout = rustix::time::Timespec {
+            tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(wait.subsec_nanos()),
+        };
+        // However it ends, the engine thread looks again.
+        let _ = poll(&mut fds, Some(&timeout));
+        self.waker.clear();
+    }
+}
+
+impl<Tell: Fn()> State<Tell> {
+    /// Takes in what the other hosts sent. Returns how many frames.
+    pub(super) fn hear(&mut self, now: Time) -> u64 {
+        let Some(links) = &mut self.links else {
+            return 0;
+        };
+        let frames = links.network.receive(now, &mut self.engine);
+        if frames > 0 {
+            links.is_full = false;
+        }
+        frames as u64
+    }
+
+    /// Sends what the engine has to send and delivers what is in order.
+    pub(super) fn exchange(&mut self, now: Time) {
+        let Some(links) = &mut self.links else {
+            return;
+        };
+        links.network.send(now, &mut self.engine);
+        self.groups.settle_reservations();
+        self.deliver_in_order(now);
+        self.groups.publish();
+        self.on_ring_events();
+        debug_assert_eq!(self.engine.check(), Ok(()));
+    }
+
+    /// Everything that is in order goes into the logs, up to the first message without room.
+    fn deliver_in_order(&mut self, now: Time) {
+        let Self {
+            links: Some(links),
+            engine,
+            groups,
+            board,
+            ..
+        } = self
+        else {
+            return;
+        };
+        if let Some(parked) = &links.parked {
+            if !groups.reserve(parked.group, parked.bytes.len()) {
+                groups.starve(parked.group, now);
+                return;
+            }
+            groups.set_time(clock::wall());
+            groups.append(parked.group, parked.seq, &parked.origin, &parked.bytes);
+            board.count(Counter::Ordered, 1);
+            board.count(Counter::OrderedBytes, parked.bytes.len() as u64);
+            links.parked = None;
+        }
+        let (mut count, mut bytes) = (0, 0);
+        while let Some(delivery) = engine.poll_deliver() {
+            links.is_full = false;
+            if count == 0 {
+                groups.set_time(clock::wall());
+            }
+            let opened =
+                links
+                    .labels
+                    .open(delivery.host, delivery.group, delivery.origin, delivery.bytes);
+            let Ok(opened) = opened else {
+                links.foreign += 1;
+                continue;
+            };
+            if opened.origin.ttl == 0 && delivery.host != links.labels.me() {
+                continue; // it was to stay on its host
+            }
+            if !groups.reserve(opened.group, opened.bytes.len()) {
+                board.count(Counter::BackPressure, 1);
+                groups.starve(opened.group, now);
+                links.parked = Some(Parked {
+                    group: opened.group,
+                    seq: delivery.seq,
+                    origin: opened.origin,
+                    bytes: opened.bytes.to_vec(),
+                });
+                break;
+            }
+            groups.append(opened.group, delivery.seq, &opened.origin, opened.bytes);
+            count += 1;
+            bytes += opened.bytes.len() as u64;
+        }
+        if count > 0 {
+            board.count(Counter::Ordered, count);
+            board.count(Counter::OrderedBytes, bytes);
+        }
+    }
+
+    fn on_ring_events(&mut self) {
+        while let Some(event) = self.engine.poll_event() {
+            match event {
+                Event::View(view) => tracing::info!(
+                    epoch = view.epoch.0,
+                    members = ?self.names(&view.members),
+                    joined = ?self.names(&view.joined),
+                    left = ?self.names(&view.left),
+                    "view"
+                ),
+                Event::Halted => tracing::warn!(
+                    "no majority of the hosts can be reached: nothing is ordered until one can"
+                ),
+                Event::Resumed => tracing::info!("a majority can be reached: order goes on"),
+            }
+        }
+        while let Some(notice) = self.engine.poll_notice() {
+            match notice {
+                Notice::Gap { from, to } => {
+                    tracing::error!(
+                        from = from.0,
+                        to = to.0,
+                        "this host missed what nobody keeps any more: its members lost datagrams"
+                    );
+                    self.groups.tell_of_gap();
+                }
+                Notice::Generation(generation) => tracing::info!(generation, "generation entered"),
+                Notice::Fatal(violation) => panic!("{violation}"),
+            }
+        }
+    }
+
+    fn names(&self, hosts: &[HostId]) -> Vec<&str> {
+        let links = self.links.iter();
+        links
+            .flat_map(|links| hosts.iter().map(|host| links.labels.name(*host)))
+            .collect()
+    }
+
+    /// Leaves the ring after everything submitted here has been delivered, as far as the others
+    /// let it.
+    pub(super) fn leave_ring(&mut self) {
+        if self.links.is_none() {
+            return;
+        }
+        let end = clock::now().after(LEAVE_MAX);
+        let mut asked = false;
+        while let Some(now) = Some(clock::now()).filter(|now| *now < end) {
+            self.hear(now);
+            self.drain(now);
+            let state = self.engine.inspect().expect("a ring of several");
+            if state.queued == 0 && !asked {
+                asked = true;
+                self.engine.leave();
+            }
+            if asked && !state.ring.contains(&self.me()) {
+                break;
+            }
+            self.sleep(Duration::from_millis(10));
+        }
+        self.exchange(clock::now());
+    }
+
+    fn me(&self) -> HostId {
+        let links = self.links.as_ref();
+        links.map_or(HostId(0), |links| links.labels.me())
+    }
+
+    pub(super) fn ring_usage(&mut self) -> Option<RingUsage> {
+        let links = self.links.as_mut()?;
+        Some(RingUsage {
+            me: links.labels.me(),
+            inspection: self.engine.inspect()?,
+            traffic: links.network.counters(),
+            foreign: links.foreign,
+        })
+    }
+}

@@ -1,0 +1,370 @@
+//! The engine thread's way to the other hosts: opening it, frames in, frames out, the vote.
+
+use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
+
+use libexo::engine::params::Params;
+use libexo::engine::ring::{Ring, Setup};
+use libexo::engine::{Engine, Frame, Port, Stage, Transmit};
+use libexo::ids::{Epoch, HostId};
+use libexo::journal::{Folder, FolderError, JournalError, Vote, VoteFound};
+use libexo::time::Time;
+use libexo::transport::faulty::{Faults, Faulty};
+use libexo::transport::raw::{self, RawConfig, RawTransport};
+use libexo::transport::tcp::{TcpConfig, TcpTransport};
+use libexo::transport::udp::{self, UdpConfig, UdpTransport};
+use libexo::transport::{Counters, Destination, Inbox, MacAddress, OpenError, Peers, Transport};
+use libexo::wire::auth::MasterKey;
+use libexo::wire::header::TRAILER_BYTES;
+use libexo::wire::record::Record;
+
+use super::envelope::Labels;
+use crate::clock;
+use crate::config::{HostSettings, Level, RingSettings, TransportKind};
+
+/// Frames that one call of the system may bring.
+const INBOX_SLOTS: usize = 64;
+/// Batches of frames that are looked at before the lanes are again.
+const BATCHES_MAX: u32 = 8;
+/// Most frames to one destination in one call of the system.
+const SEND_BATCH: usize = 64;
+
+/// Why a host cannot take part in its ring.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NetworkError {
+    /// None of the hosts is this machine, or several are.
+    #[error("{0}")]
+    Whoami(String),
+    /// The way to the other hosts.
+    #[error("cannot reach the network of the ring: {0}")]
+    Open(#[from] OpenError),
+    /// The folder for what must survive.
+    #[error("cannot use the folder of the ring: {0}")]
+    Folder(#[from] FolderError),
+    /// What is in it.
+    #[error("cannot keep the vote of this host: {0}")]
+    Vote(#[from] JournalError),
+    /// A specification of faults.
+    #[error("EXO_RING_FAULTS: {0}")]
+    Faults(String),
+}
+
+/// A host of a ring: its engine, its labels and its network.
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(super) engine: Ring,
+    pub(super) labels: Labels,
+    pub(super) network: Network,
+}
+
+/// The way to the other hosts.
+pub(super) struct Network {
+    transport: Box<dyn Transport + Send>,
+    inbox: Inbox,
+    vote: Vote<Folder>,
+    outgoing: Vec<Transmit>,
+    due: Option<Time>,
+}
+
+impl std::fmt::Debug for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Network").finish_non_exhaustive()
+    }
+}
+
+impl Host {
+    /// Opens everything in the network namespace of this thread. `None` without other hosts.
+    pub(crate) fn open(
+        ring: &RingSettings,
+        hosts: &[HostSettings],
+    ) -> Result<Option<Self>, NetworkError> {
+        if hosts.len() < 2 {
+            return Ok(None);
+        }
+        let me = whoami(ring, hosts)?;
+        let transport = open_transport(me, ring, hosts)?;
+        let (mut vote, found) = Vote::open(Folder::open(&ring.state)?)?;
+        let boot_inc = boot_inc();
+        let stored = stored(found);
+        let key: Option<MasterKey> = None;
+        let tag_bytes = if key.is_some() { TRAILER_BYTES } else { 0 };
+        let params = Params {
+            frame_bytes_max: transport.mtu().min(FRAME_BYTES_MAX) - tag_bytes,
+            level: match ring.deliver {
+                Level::Agreed => Stage::Agreed,
+                Level::Safe => Stage::Safe,
+            },
+            ..Params::default()
+        };
+        let setup = Setup {
+            me,
+            hosts: hosts.len(),
+            ring: ring.number,
+            boot_inc,
+            stored,
+            seed: boot_inc,
+            params,
+            key,
+        };
+        let now = clock::now();
+        let mut engine = Ring::member(&setup, now);
+        persist(&mut engine, &mut vote, now)?;
+        let names = |host: &HostSettings| (host.name.clone(), host.address.ip());
+        let names = hosts.iter().map(names).collect();
+        tracing::info!(
+            host = hosts[usize::from(me.0)].name,
+            hosts = hosts.len(),
+            transport = ring.transport.name(),
+            frame_bytes = params.frame_bytes_max,
+            authentication = setup.key.is_some(),
+            "host of a ring"
+        );
+        Ok(Some(Self {
+            engine,
+            labels: Labels::new(me, names),
+            network: Network {
+                inbox: Inbox::new(INBOX_SLOTS, transport.mtu()),
+                transport,
+                vote,
+                outgoing: Vec::new(),
+                due: None,
+            },
+        }))
+    }
+}
+
+/// A datagram holds no longer frame (`engine::params`).
+const FRAME_BYTES_MAX: usize = 65_000;
+
+fn whoami(ring: &RingSettings, hosts: &[HostSettings]) -> Result<HostId, NetworkError> {
+    let id = |index: usize| HostId(u8::try_from(index).expect("at most 256 hosts"));
+    if let Some(name) = &ring.host {
+        let index = hosts.iter().position(|host| host.name == *name);
+        return Ok(id(index.expect("checked when the configuration was read")));
+    }
+    let ours: Vec<_> = hosts
+        .iter()
+        .enumerate()
+        .filter(|(_, host)| interface_of(host.address).is_some())
+        .map(|(index, _)| index)
+        .collect();
+    match ours[..] {
+        [index] => Ok(id(index)),
+        [] => Err(NetworkError::Whoami(
+            "no [[host]] has an address of this machine; correct the table, or say \
+             host = \"NAME\" in [ring]"
+                .to_owned(),
+        )),
+        [first, second, ..] => Err(NetworkError::Whoami(format!(
+            "hosts {} and {} both have addresses of this machine; say which one this is with \
+             host = \"NAME\" in [ring]",
+            hosts[first].name, hosts[second].name
+        ))),
+    }
+}
+
+/// Name of the interface that has an address.
+fn interface_of(address: SocketAddr) -> Option<String> {
+    let interfaces = nix::ifaddrs::getifaddrs().ok()?;
+    interfaces
+        .filter(|interface| {
+            let Some(found) = &interface.address else {
+                return false;
+            };
+            let v4 = found.as_sockaddr_in().map(|a| std::net::IpAddr::V4(a.ip()));
+            let v6 = found.as_sockaddr_in6().map(|a| std::net::IpAddr::V6(a.ip()));
+            v4.or(v6) == Some(address.ip())
+        })
+        .map(|interface| interface.interface_name)
+        .next()
+}
+
+fn open_transport(
+    me: HostId,
+    ring: &RingSettings,
+    hosts: &[HostSettings],
+) -> Result<Box<dyn Transport + Send>, NetworkError> {
+    let own = hosts[usize::from(me.0)].address;
+    let link = ring.interface.clone().or_else(|| interface_of(own));
+    let link = || {
+        link.clone().ok_or_else(|| {
+            NetworkError::Whoami(format!(
+                "no interface of this machine has address {}; correct the table, or name one \
+                 with interface = \"NAME\" in [ring]",
+                own.ip()
+            ))
+        })
+    };
+    let udp = |reach| -> Result<Box<dyn Transport + Send>, NetworkError> {
+        Ok(Box::new(UdpTransport::open(UdpConfig {
+            link: link()?,
+            peers: addresses(me, hosts),
+            reach,
+            buffer_bytes: UdpConfig::BUFFER_BYTES,
+        })?))
+    };
+    let raw = |reach| -> Result<Box<dyn Transport + Send>, NetworkError> {
+        Ok(Box::new(RawTransport::open(RawConfig {
+            link: link()?,
+            peers: macs(me, hosts),
+            reach,
+            ring_bytes: RawConfig::RING_BYTES,
+        })?))
+    };
+    let transport = match ring.transport {
+        TransportKind::UdpMulticast => udp(udp::Reach::Multicast(ring.multicast))?,
+        TransportKind::UdpBroadcast => {
+            let to = ring.broadcast.expect("checked when the configuration was read");
+            udp(udp::Reach::Broadcast(SocketAddr::new(to, own.port())))?
+        }
+        TransportKind::UdpCopies => udp(udp::Reach::FanOut)?,
+        TransportKind::Tcp => Box::new(TcpTransport::open(TcpConfig {
+            peers: addresses(me, hosts),
+            frame_bytes_max: TcpConfig::FRAME_BYTES,
+            queue_bytes_max: TcpConfig::QUEUE_BYTES,
+        })?),
+        TransportKind::RawMulticast => raw(raw::Reach::Multicast(MacAddress::EXO))?,
+        TransportKind::RawCopies => raw(raw::Reach::FanOut)?,
+    };
+    // For tests of a whole installation on a network that is too good.
+    let Some(faults) = std::env::var_os("EXO_RING_FAULTS") else {
+        return Ok(transport);
+    };
+    let faults: Faults = faults
+        .to_string_lossy()
+        .parse()
+        .map_err(|error| NetworkError::Faults(format!("{error}")))?;
+    tracing::warn!(?faults, "frames are lost and changed on purpose (EXO_RING_FAULTS)");
+    Ok(Box::new(Faulty::new(transport, faults, u64::from(me.0))))
+}
+
+fn addresses(me: HostId, hosts: &[HostSettings]) -> Peers<SocketAddr> {
+    let mut peers = Peers::new(me);
+    for (host, settings) in (0..=u8::MAX).map(HostId).zip(hosts) {
+        let added = peers.add(host, settings.address);
+        added.expect("checked when the configuration was read");
+    }
+    peers
+}
+
+fn macs(me: HostId, hosts: &[HostSettings]) -> Peers<MacAddress> {
+    let mut peers = Peers::new(me);
+    for (host, settings) in (0..=u8::MAX).map(HostId).zip(hosts) {
+        let mac = settings.mac.expect("checked when the configuration was read");
+        if host != me {
+            let added = peers.add(host, mac);
+            added.expect("checked when the configuration was read");
+        }
+    }
+    peers
+}
+
+/// A number above those of earlier starts: microseconds since 1970, then 12 random bits.
+fn boot_inc() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    let random = RandomState::new().hash_one(()) & 0xfff;
+    (clock::wall().0 / 1000) << 12 | random
+}
+
+/// What the engine is told about earlier starts.
+fn stored(found: VoteFound) -> Option<Record> {
+    let damage = match found {
+        VoteFound::Nothing => return None,
+        VoteFound::Whole(bytes) => match Record::parse(&bytes) {
+            Ok(record) => return Some(record),
+            Err(error) => error.to_string(),
+        },
+        VoteFound::Lost(damage) => damage.to_string(),
+    };
+    tracing::error!(
+        damage,
+        "the vote of this host is lost: it starts as one that lost its memory, and counts again \
+         once a majority of the others has let it in"
+    );
+    // A generation that nobody else belongs to.
+    Some(Record {
+        promised: Epoch(0),
+        generation: boot_inc() | 1,
+        inc: 0,
+    })
+}
+
+/// Writes what the engine wants kept; nothing leaves it before.
+fn persist(engine: &mut Ring, vote: &mut Vote<Folder>, now: Time) -> Result<(), JournalError> {
+    while let Some(record) = engine.poll_persist() {
+        vote.write(&record.bytes)?;
+        engine.on_durable(now, record.id);
+    }
+    Ok(())
+}
+
+impl Network {
+    /// Hands frames that have arrived to the engine, and what it answers to the network. Returns
+    /// how many came.
+    pub(super) fn receive(&mut self, now: Time, engine: &mut Ring) -> usize {
+        self.due = self.transport.on_time(now);
+        let mut total = 0;
+        for _ in 0..BATCHES_MAX {
+            self.inbox.clear();
+            let count = self.transport.recv(&mut self.inbox);
+            if count == 0 {
+                break;
+            }
+            total += count;
+            for (from, bytes) in self.inbox.iter() {
+                let port = Port { host: from, link: 0 };
+                engine.on_frame(now, port, Frame { bytes });
+            }
+            self.send(now, engine);
+        }
+        if engine.poll_timeout().is_some_and(|due| due <= now) {
+            engine.on_timeout(now);
+        }
+        total
+    }
+
+    /// Sends what the engine has to send.
+    pub(super) fn send(&mut self, now: Time, engine: &mut Ring) {
+        if let Err(error) = persist(engine, &mut self.vote, now) {
+            // What was promised must be remembered; a host that cannot must not go on.
+            panic!("the vote cannot be kept: {error}");
+        }
+        loop {
+            self.outgoing.clear();
+            while self.outgoing.len() < SEND_BATCH
+                && let Some(frame) = engine.poll_transmit()
+            {
+                self.outgoing.push(frame);
+            }
+            if self.outgoing.is_empty() {
+                return;
+            }
+            for run in self.outgoing.chunk_by(|a, b| a.to == b.to) {
+                let to = run[0].to.map_or(Destination::All, Destination::Host);
+                let mut frames: [&[u8]; SEND_BATCH] = [&[]; SEND_BATCH];
+                for (slot, frame) in frames.iter_mut().zip(run) {
+                    *slot = &frame.bytes;
+                }
+                let sent = self.transport.send(to, &frames[..run.len()]);
+                sent.expect("the engine cuts frames at the MTU and knows the hosts");
+            }
+        }
+    }
+
+    /// When to look again at the latest.
+    pub(super) fn due(&self, engine: &Ring) -> Option<Time> {
+        match (self.due, engine.poll_timeout()) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.transport.descriptor()
+    }
+
+    pub(super) fn counters(&mut self) -> Counters {
+        self.transport.counters()
+    }
+}
