@@ -1,5 +1,6 @@
 //! The engine thread's way to the other hosts: opening it, frames in, frames out, the vote.
 
+use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 
@@ -103,7 +104,7 @@ impl Host {
             ring: ring.number,
             boot_inc,
             stored,
-            seed: boot_inc,
+            seed: RandomState::new().hash_one(()),
             params,
             key,
         };
@@ -262,7 +263,6 @@ fn macs(me: HostId, hosts: &[HostSettings]) -> Peers<MacAddress> {
 
 /// A number above those of earlier starts: microseconds since 1970, then 12 random bits.
 fn boot_inc() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
     let random = RandomState::new().hash_one(()) & 0xfff;
     (clock::wall().0 / 1000) << 12 | random
 }
