@@ -59,6 +59,9 @@ pub enum GroupError {
     /// The group's slowest reader holds the senders back; try again after receiving.
     #[error("the submit ring is full: a slow reader holds the senders back")]
     Full,
+    /// No majority of the hosts can be reached, and the ring is configured to fail then.
+    #[error("no majority of the ring's hosts can be reached: see `exo ring`, and try again later")]
+    Minority,
     /// The policy of the group ended this membership because it was too slow.
     #[error("expelled from the group for reading too slowly; join again")]
     Expelled,
@@ -73,7 +76,7 @@ pub struct Received {
     pub source: SocketAddr,
     /// Its place in the order.
     pub seq: Seq,
-    /// When it was ordered; the same at all receivers.
+    /// When it was ordered, by the clock of this host; the same at all its receivers.
     pub time: Timestamp,
     /// How many datagrams this member has lost by policy `gap` so far.
     pub dropped: u64,
@@ -114,10 +117,13 @@ impl<'a> Group<'a> {
     ///
     /// # Errors
     ///
-    /// [`GroupError::TooLong`], [`GroupError::Full`].
+    /// [`GroupError::TooLong`], [`GroupError::Full`], [`GroupError::Minority`].
     pub fn submit(&self, bytes: &[u8]) -> Result<(), GroupError> {
         if bytes.len() > DATAGRAM_MAX {
             return Err(GroupError::TooLong { len: bytes.len() });
+        }
+        if self.session.refuses() {
+            return Err(GroupError::Minority);
         }
         let me = thread_mark();
         self.session

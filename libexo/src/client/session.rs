@@ -125,6 +125,13 @@ impl Session {
         self.board.is_over() || self.lane.header().ended.load(Ordering::Relaxed) != 0
     }
 
+    /// Whether sends fail for now, because no majority of the hosts can be reached.
+    #[inline]
+    #[must_use]
+    pub fn refuses(&self) -> bool {
+        self.board.refuses()
+    }
+
     /// One request and its answer. Signals are held back meanwhile: a handler must not find the
     /// channel half used.
     ///

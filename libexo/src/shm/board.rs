@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!    0  magic:u32  version:u32
-//!   64  engine asleep:u32 (futex)
+//!   64  engine asleep:u32 (futex)  engine thread:u32  refuses:u32
 //!  128  published seq:u64
 //!  192  counters: 32 × u64
 //! 1024  marks: change:u32 (odd while being written)  count:u32  any unicast:u32
@@ -83,7 +83,9 @@ pub struct Board {
     pub engine_asleep: AtomicU32,
     /// Number of the engine thread. The kernel takes it out when the thread ends.
     pub engine_thread: AtomicU32,
-    pad_c: [u64; 7],
+    /// 1 while the monitor takes no datagrams: no majority of the hosts can be reached.
+    refuses: AtomicU32,
+    pad_c: [u32; 13],
     /// Everything up to this place is visible in every log.
     pub published_seq: AtomicU64,
     pad_d: [u64; 7],
@@ -141,7 +143,8 @@ impl Board {
             pad_a: [0; 7],
             engine_asleep: AtomicU32::new(0),
             engine_thread: AtomicU32::new(1),
-            pad_c: [0; 7],
+            refuses: AtomicU32::new(0),
+            pad_c: [0; 13],
             published_seq: word(),
             pad_d: [0; 7],
             counters: core::array::from_fn(|_| word()),
@@ -178,6 +181,19 @@ impl Board {
         const NUMBER: u32 = 0x3fff_ffff;
         // Acquire: what the engine thread wrote before its end is seen by who sees the end.
         self.engine_thread.load(Ordering::Acquire) & NUMBER == 0
+    }
+
+    /// Whether sends are to fail rather than to wait.
+    #[inline]
+    #[must_use]
+    pub fn refuses(&self) -> bool {
+        // Relaxed: a send that began before the change may end either way.
+        self.refuses.load(Ordering::Relaxed) != 0
+    }
+
+    /// Makes sends fail, or lets them be again. Monitor only.
+    pub fn set_refuses(&self, refuses: bool) {
+        self.refuses.store(u32::from(refuses), Ordering::Relaxed);
     }
 
     /// Adds to a counter. Monitor only.

@@ -16,8 +16,7 @@ use super::values::{
 };
 
 /// Where hosts meet by multicast when nobody says otherwise: site-local, and no one else's.
-const MULTICAST: SocketAddr =
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(239, 255, 88, 79)), 7946);
+const MULTICAST: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(239, 255, 88, 79)), 7946);
 /// Where a host keeps its vote when nobody says otherwise.
 const STATE_FOLDER: &str = "/var/lib/exo/ring";
 
@@ -269,7 +268,10 @@ pub(super) fn hosts(
         return Vec::new();
     };
     let Value::Array(items) = &node.value else {
-        let what = format!("`host` is {}, but hosts are a list of tables", node.value.kind());
+        let what = format!(
+            "`host` is {}, but hosts are a list of tables",
+            node.value.kind()
+        );
         let hint = "write [[host]] with two brackets on each side";
         reading.wrong(&node.span, Wrong::new(what, hint));
         return Vec::new();
@@ -304,7 +306,14 @@ pub(super) fn hosts(
 
 fn host(reading: &mut Reading<'_>, item: &Node, table: &Table) -> Option<HostSettings> {
     let mut fields = Fields::new(table, "[[host]]", "");
-    let name = required(reading, &mut fields, item, "name", "name = \"a\"", group_name);
+    let name = required(
+        reading,
+        &mut fields,
+        item,
+        "name",
+        "name = \"a\"",
+        group_name,
+    );
     let address = required(
         reading,
         &mut fields,
@@ -321,7 +330,9 @@ fn host(reading: &mut Reading<'_>, item: &Node, table: &Table) -> Option<HostSet
             reading.origin(format!("host.{name}.address"), value, from.clone());
         }
     }
-    let mac = optional(reading, &mut fields, "mac", mac, |mac| quote(&mac.to_string()));
+    let mac = optional(reading, &mut fields, "mac", mac, |mac| {
+        quote(&mac.to_string())
+    });
     fields.finish(reading);
     Some(HostSettings {
         name: name?.0,
@@ -340,7 +351,10 @@ fn required<T>(
 ) -> Option<(T, Place)> {
     let Some(node) = fields.take(key) else {
         let hint = format!("add a line such as {example}");
-        reading.wrong(&item.span, Wrong::new(format!("this [[host]] has no {key}"), hint));
+        reading.wrong(
+            &item.span,
+            Wrong::new(format!("this [[host]] has no {key}"), hint),
+        );
         return None;
     };
     match parse(node) {
@@ -369,7 +383,10 @@ fn mac(node: &Node) -> Result<MacAddress, Wrong> {
     let hint = "write what `ip link` shows behind \"link/ether\"";
     match text.parse::<MacAddress>() {
         Ok(mac) if !mac.is_multicast() => Ok(mac),
-        Ok(mac) => Err(Wrong::new(format!("{mac} is not the address of one station"), hint)),
+        Ok(mac) => Err(Wrong::new(
+            format!("{mac} is not the address of one station"),
+            hint,
+        )),
         Err(error) => Err(Wrong::new(error.to_string(), hint)),
     }
 }
@@ -409,25 +426,27 @@ fn check_host(
         reading.wrong(span_of("address"), Wrong::new(what, hint));
     }
     if ring.transport.is_raw() && host.mac.is_none() {
-        let what = format!("host {} has no mac, which {} needs", host.name, ring.transport.name());
+        let what = format!(
+            "host {} has no mac, which {} needs",
+            host.name,
+            ring.transport.name()
+        );
         let hint = "add what `ip link` shows behind \"link/ether\", such as \
                     mac = \"02:00:00:00:00:01\"";
         reading.wrong(&item.span, Wrong::new(what, hint));
     }
 }
 
-fn check_ring(
-    reading: &mut Reading<'_>,
-    span: &Span,
-    hosts: &[HostSettings],
-    ring: &RingSettings,
-) {
+fn check_ring(reading: &mut Reading<'_>, span: &Span, hosts: &[HostSettings], ring: &RingSettings) {
     let mut wrong = |what: String, hint: &str| reading.wrong(span, Wrong::new(what, hint));
     if let Some(name) = &ring.host
         && !hosts.iter().any(|host| host.name == *name)
     {
         wrong(
-            format!("[ring] says that this is host {}, and no [[host]] is called so", quote(name)),
+            format!(
+                "[ring] says that this is host {}, and no [[host]] is called so",
+                quote(name)
+            ),
             "add it, or correct the name",
         );
     }
@@ -452,7 +471,9 @@ fn check_ring(
             "add broadcast = \"10.0.0.255\" to [ring], or take udp-multicast",
         ),
         TransportKind::UdpBroadcast
-            if hosts.iter().any(|host| host.address.port() != first.address.port()) =>
+            if hosts
+                .iter()
+                .any(|host| host.address.port() != first.address.port()) =>
         {
             wrong(
                 "udp-broadcast needs the same port on every host".to_owned(),

@@ -4,8 +4,9 @@ use serde_json::{Value, json};
 
 use super::Control;
 use super::session::Socket;
-use crate::engine_thread::command::{Command, Usage};
-use libexo::ids::SessionId;
+use crate::engine_thread::command::{Command, RingUsage, Usage};
+use libexo::engine::ring::Inspection;
+use libexo::ids::{HostId, SessionId};
 use libexo::shm::socket_page::membership_state;
 use libexo::sync::Ordering;
 
@@ -33,6 +34,7 @@ impl Control {
                     .unwrap_or(u64::MAX),
                 "sessions": self.sessions.len(),
             },
+            "ring": usage.ring.as_ref().map(|ring| self.ring_value(ring)),
             "groups": self.group_values(&usage),
             "sessions": self.sessions.values().map(|session| json!({
                 "id": session.id.0,
@@ -59,6 +61,55 @@ impl Control {
                 })).collect::<Vec<_>>(),
             })).collect::<Vec<_>>(),
             "counters": counters,
+        })
+    }
+
+    fn ring_value(&self, used: &RingUsage) -> Value {
+        let (settings, hosts) = (&self.config.ring, &self.config.hosts);
+        let state = &used.inspection;
+        let name = |host: HostId| {
+            hosts
+                .get(usize::from(host.0))
+                .map(|host| host.name.as_str())
+        };
+        let traffic = &used.traffic;
+        let counted = &state.counters;
+        json!({
+            "number": settings.number,
+            "host": name(used.me),
+            "transport": settings.transport.name(),
+            "authentication": settings.authentication,
+            "deliver": settings.deliver,
+            "minority": settings.minority,
+            "state": ring_state(state),
+            "epoch": state.joined.0,
+            "founder": name(state.joined.founder()).filter(|_| state.joined.0 != 0),
+            "promised": state.promised.0,
+            "generation": format!("{:016x}", state.generation),
+            "incarnation": format!("{:016x}", state.inc),
+            "tail": state.marks.tail().0,
+            "agreed": state.marks.agreed().0,
+            "safe": state.marks.safe().0,
+            "base": state.base.0,
+            "queued": state.queued,
+            "is_parked": state.is_parked,
+            "hosts": hosts.iter().zip((0..=u8::MAX).map(HostId)).map(|(host, id)| json!({
+                "id": id.0,
+                "name": host.name,
+                "address": host.address.to_string(),
+                "is_member": state.ring.contains(&id),
+            })).collect::<Vec<_>>(),
+            "foreign_messages": used.foreign,
+            "frames": {
+                "sent": traffic.sent.frames,
+                "sent_bytes": traffic.sent.bytes,
+                "received": traffic.received.frames,
+                "received_bytes": traffic.received.bytes,
+                "resent_turns": counted.resends,
+                "gaps_asked_for": counted.nacks,
+                "repaired_turns": counted.repairs,
+                "relayed_turns": counted.relays,
+            },
         })
     }
 
@@ -134,6 +185,19 @@ impl Control {
             "demoted_because": socket.demoted.map(libexo::control::message::DemoteReason::name),
             "memberships": memberships,
         })
+    }
+}
+
+/// In one word, how this host stands in its ring.
+const fn ring_state(state: &Inspection) -> &'static str {
+    if state.is_halted {
+        "no majority"
+    } else if state.is_amnesiac {
+        "lost its memory"
+    } else if state.joined.0 == 0 {
+        "forming"
+    } else {
+        "ordering"
     }
 }
 

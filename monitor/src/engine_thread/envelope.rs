@@ -32,7 +32,8 @@ struct WireGroup {
 
 impl WireGroup {
     fn of(address: SocketAddr) -> Self {
-        let hash = blake3::hash(format!("exo group {} {}", address.ip(), address.port()).as_bytes());
+        let hash =
+            blake3::hash(format!("exo group {} {}", address.ip(), address.port()).as_bytes());
         let word = |at: usize| {
             let bytes: [u8; 4] = hash.as_bytes()[at..at + 4].try_into().expect("4 bytes");
             u32::from_le_bytes(bytes)
@@ -122,9 +123,8 @@ impl Labels {
         let own_half = origin.no_loop.map_or(0, |session| u64::from(session.0));
         let mut word = u32::from(origin.source.port()) | wire.check << 16;
         let mut head = Vec::new();
-        let is_plain = origin.source.ip() == self.address(self.me)
-            && origin.ttl == TTL
-            && origin.tos == 0;
+        let is_plain =
+            origin.source.ip() == self.address(self.me) && origin.ttl == TTL && origin.tos == 0;
         if !is_plain {
             word |= WITH_HEAD;
             head.extend_from_slice(&[origin.ttl, origin.tos]);
@@ -266,10 +266,16 @@ mod tests {
     fn foreign_groups_and_torn_heads_are_refused() {
         let (label, bytes) = sent(&origin("192.168.3.4:4000", 1), GroupId(1), b"");
         let open = |group, origin, bytes: &[u8]| {
-            labels().open(HostId(1), group, origin, bytes).map(|_| ()).unwrap_err()
+            labels()
+                .open(HostId(1), group, origin, bytes)
+                .map(|_| ())
+                .unwrap_err()
         };
         for cut in 0..bytes.len() {
-            assert_eq!(open(label.group, label.origin, &bytes[..cut]), Unwanted::Malformed);
+            assert_eq!(
+                open(label.group, label.origin, &bytes[..cut]),
+                Unwanted::Malformed
+            );
         }
         let other = GroupId(label.group.0 ^ 1);
         assert_eq!(open(other, label.origin, &bytes), Unwanted::UnknownGroup);

@@ -166,6 +166,13 @@ impl Lane {
         self.answer_waiters();
     }
 
+    /// Wakes the waiting senders: sends fail now.
+    pub(super) fn give_up_waiting(&mut self) {
+        for waiter in self.waiters.drain(..) {
+            wake(&waiter);
+        }
+    }
+
     /// Wakes the waiting senders once half of the lane is free.
     fn answer_waiters(&mut self) {
         let half = self.drain.capacity_bytes() / 2;
@@ -175,8 +182,7 @@ impl Lane {
             .is_ok_and(|pending| pending <= half)
         {
             for waiter in self.waiters.drain(..) {
-                // A waiter that gave up has closed its end.
-                let _ = rustix::net::send(&waiter, &[1], SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+                wake(&waiter);
             }
         }
     }
@@ -185,6 +191,12 @@ impl Lane {
     pub(super) fn end(&self) {
         self.drain.header().ended.store(1, Ordering::Release);
     }
+}
+
+/// Ends one sender's wait.
+fn wake(waiter: &Descriptor) {
+    // A waiter that gave up has closed its end.
+    let _ = rustix::net::send(waiter, &[1], SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
 }
 
 /// How long the engine thread may sleep while it waits for slow readers or full sockets.

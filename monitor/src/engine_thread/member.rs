@@ -1,6 +1,7 @@
 //! What the engine thread of a host does beside that of a ring of one: hear, send, and deliver what
 //! others submitted, as far as the logs have room.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use libexo::engine::ring::Ring;
@@ -12,14 +13,20 @@ use libexo::time::Time;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::State;
-use super::command::RingUsage;
+use super::command::{Command, RingUsage};
 use super::envelope::Labels;
-use super::network::Network;
+use super::lanes::Lane;
+use super::network::{Host, Network};
 use super::waker::Waker;
 use crate::clock;
+use crate::config::Minority;
 
 /// Longest time that a host takes to leave its ring.
 const LEAVE_MAX: Duration = Duration::from_secs(2);
+
+/// Longest time that a join or leave waits for its process's own messages; without a majority
+/// they may take for ever.
+const HELD_MAX: Duration = Duration::from_millis(100);
 
 /// The other hosts, as the engine thread knows them.
 #[derive(Debug)]
@@ -29,6 +36,12 @@ pub(super) struct Links {
     waker: Waker,
     /// A message whose log has no room; those behind it wait in the engine.
     parked: Option<Parked>,
+    /// Joins and leaves that come after what was submitted before them.
+    held: VecDeque<Held>,
+    /// Messages that the engine took here, and those of them that came back in order.
+    submitted: u64,
+    returned: u64,
+    minority: Minority,
     /// The engine takes no more submissions before frames or time come.
     pub(super) is_full: bool,
     foreign: u64,
@@ -43,16 +56,42 @@ struct Parked {
     bytes: Vec<u8>,
 }
 
+/// A join or leave that waits for its process's own messages.
+#[derive(Debug)]
+struct Held {
+    command: Command,
+    /// Not before so many messages came back.
+    after: u64,
+    /// Not longer.
+    until: Time,
+}
+
 impl Links {
-    pub(super) const fn new(labels: Labels, network: Network, waker: Waker) -> Self {
-        Self {
+    pub(super) fn new(host: Host, waker: Waker) -> (Ring, Self) {
+        let Host {
+            engine,
+            labels,
+            network,
+            minority,
+        } = host;
+        let links = Self {
+            held: VecDeque::new(),
+            submitted: 0,
+            returned: 0,
+            minority,
             labels,
             network,
             waker,
             parked: None,
             is_full: false,
             foreign: 0,
-        }
+        };
+        (engine, links)
+    }
+
+    /// So many messages were submitted here.
+    pub(super) const fn note_submitted(&mut self, count: u64) {
+        self.submitted += count;
     }
 
     /// Waits for frames, for somebody who wakes, or for the next moment that matters.
@@ -99,6 +138,7 @@ impl<Tell: Fn()> State<Tell> {
         self.groups.settle_reservations();
         self.deliver_in_order(now);
         self.groups.publish();
+        self.release_held(now);
         self.on_ring_events();
         debug_assert_eq!(self.engine.check(), Ok(()));
     }
@@ -129,13 +169,16 @@ impl<Tell: Fn()> State<Tell> {
         let (mut count, mut bytes) = (0, 0);
         while let Some(delivery) = engine.poll_deliver() {
             links.is_full = false;
+            links.returned += u64::from(delivery.host == links.labels.me());
             if count == 0 {
                 groups.set_time(clock::wall());
             }
-            let opened =
-                links
-                    .labels
-                    .open(delivery.host, delivery.group, delivery.origin, delivery.bytes);
+            let opened = links.labels.open(
+                delivery.host,
+                delivery.group,
+                delivery.origin,
+                delivery.bytes,
+            );
             let Ok(opened) = opened else {
                 links.foreign += 1;
                 continue;
@@ -164,6 +207,45 @@ impl<Tell: Fn()> State<Tell> {
         }
     }
 
+    /// Does `command`, a join or leave, after what was submitted here before; in the ring that
+    /// takes a rotation of the token.
+    pub(super) fn after_own(&mut self, command: Command) {
+        let Some(links) = &mut self.links else {
+            return self.change_members(command);
+        };
+        links.held.push_back(Held {
+            command,
+            after: links.submitted,
+            until: clock::now().after(HELD_MAX),
+        });
+        self.release_held(clock::now());
+    }
+
+    fn release_held(&mut self, now: Time) {
+        while let Some(links) = &mut self.links
+            && let Some(held) = links.held.front()
+            && (links.returned >= held.after || held.until <= now)
+            && let Some(held) = links.held.pop_front()
+        {
+            self.change_members(held.command);
+        }
+    }
+
+    /// Whether a join or leave waits.
+    pub(super) fn holds_back(&self) -> bool {
+        self.links
+            .as_ref()
+            .is_some_and(|links| !links.held.is_empty())
+    }
+
+    /// Whether sends fail from now on, or wait.
+    fn set_refuses(&mut self, refuses: bool) {
+        self.board.set_refuses(refuses);
+        if refuses {
+            self.lanes.iter_mut().for_each(Lane::give_up_waiting);
+        }
+    }
+
     fn on_ring_events(&mut self) {
         while let Some(event) = self.engine.poll_event() {
             match event {
@@ -174,10 +256,19 @@ impl<Tell: Fn()> State<Tell> {
                     left = ?self.names(&view.left),
                     "view"
                 ),
-                Event::Halted => tracing::warn!(
-                    "no majority of the hosts can be reached: nothing is ordered until one can"
-                ),
-                Event::Resumed => tracing::info!("a majority can be reached: order goes on"),
+                Event::Halted => {
+                    tracing::warn!(
+                        "no majority of the hosts can be reached: nothing is ordered until one can"
+                    );
+                    let links = self.links.as_ref();
+                    if links.is_some_and(|links| links.minority == Minority::Fail) {
+                        self.set_refuses(true);
+                    }
+                }
+                Event::Resumed => {
+                    tracing::info!("a majority can be reached: order goes on");
+                    self.set_refuses(false);
+                }
             }
         }
         while let Some(notice) = self.engine.poll_notice() {

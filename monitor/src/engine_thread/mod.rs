@@ -11,8 +11,8 @@ mod envelope;
 pub(crate) mod kernel_queue;
 mod lanes;
 mod life;
-mod meminfo;
 mod member;
+mod meminfo;
 pub(crate) mod network;
 mod waker;
 
@@ -82,7 +82,10 @@ impl EngineThread {
                 }
                 let (engine, links) = match host.zip(waker) {
                     None => (Ring::alone(HostId(0), Params::default()), None),
-                    Some((host, waker)) => (host.engine, Some(Links::new(host.labels, host.network, waker))),
+                    Some((host, waker)) => {
+                        let (engine, links) = Links::new(host, waker);
+                        (engine, Some(links))
+                    }
                 };
                 let groups = Groups::new(board.clone());
                 let mut state = State {
@@ -195,6 +198,7 @@ impl<Tell: Fn()> State<Tell> {
             } else if !waits && self.rest.looks_on(now, self.spin) {
                 rustix::thread::sched_yield();
             } else {
+                let waits = waits || self.holds_back();
                 self.sleep(if waits { RECHECK } else { SLEEP_MAX });
                 looks = 0;
             }
@@ -250,6 +254,9 @@ impl<Tell: Fn()> State<Tell> {
             if corrupt.is_some() {
                 break;
             }
+        }
+        if let Some(links) = &mut self.links {
+            links.note_submitted(total);
         }
         self.exchange(now);
         if let Some(session) = corrupt {
@@ -331,24 +338,9 @@ impl<Tell: Fn()> State<Tell> {
                         lane.and_then(|lane| lane.grant(group, origin, labels)),
                     );
                 }
-                Command::Join {
-                    group,
-                    reader,
-                    done,
-                } => {
+                Command::Join { .. } | Command::Leave { .. } => {
                     self.drain_all();
-                    self.groups.join(group, reader);
-                    answer(&done, ());
-                }
-                Command::Leave {
-                    group,
-                    socket,
-                    slot,
-                    done,
-                } => {
-                    self.drain_all();
-                    self.groups.leave(group, socket, slot);
-                    answer(&done, ());
+                    self.after_own(command);
                 }
                 Command::Forget { socket } => self.groups.forget(socket),
                 Command::Ring { socket, done } => {
@@ -359,6 +351,9 @@ impl<Tell: Fn()> State<Tell> {
                     // Without the lane the connection closes, which wakes the sender, too.
                     if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.session == session) {
                         lane.wait(answer);
+                        if self.board.refuses() {
+                            lane.give_up_waiting();
+                        }
                     }
                 }
                 Command::Deliver {
@@ -385,6 +380,30 @@ impl<Tell: Fn()> State<Tell> {
             }
         }
         false
+    }
+
+    /// Begins or ends a membership.
+    fn change_members(&mut self, command: Command) {
+        match command {
+            Command::Join {
+                group,
+                reader,
+                done,
+            } => {
+                self.groups.join(group, reader);
+                answer(&done, ());
+            }
+            Command::Leave {
+                group,
+                socket,
+                slot,
+                done,
+            } => {
+                self.groups.leave(group, socket, slot);
+                answer(&done, ());
+            }
+            other => unreachable!("{other:?} changes no membership"),
+        }
     }
 
     /// A join or leave comes after what its process submitted before it asked.

@@ -21,7 +21,7 @@ use libexo::wire::record::Record;
 
 use super::envelope::Labels;
 use crate::clock;
-use crate::config::{HostSettings, Level, RingSettings, TransportKind};
+use crate::config::{HostSettings, Level, Minority, RingSettings, TransportKind};
 
 /// Frames that one call of the system may bring.
 const INBOX_SLOTS: usize = 64;
@@ -57,6 +57,7 @@ pub(crate) struct Host {
     pub(super) engine: Ring,
     pub(super) labels: Labels,
     pub(super) network: Network,
+    pub(super) minority: Minority,
 }
 
 /// The way to the other hosts.
@@ -124,6 +125,7 @@ impl Host {
         Ok(Some(Self {
             engine,
             labels: Labels::new(me, names),
+            minority: ring.minority,
             network: Network {
                 inbox: Inbox::new(INBOX_SLOTS, transport.mtu()),
                 transport,
@@ -174,7 +176,9 @@ fn interface_of(address: SocketAddr) -> Option<String> {
                 return false;
             };
             let v4 = found.as_sockaddr_in().map(|a| std::net::IpAddr::V4(a.ip()));
-            let v6 = found.as_sockaddr_in6().map(|a| std::net::IpAddr::V6(a.ip()));
+            let v6 = found
+                .as_sockaddr_in6()
+                .map(|a| std::net::IpAddr::V6(a.ip()));
             v4.or(v6) == Some(address.ip())
         })
         .map(|interface| interface.interface_name)
@@ -216,7 +220,9 @@ fn open_transport(
     let transport = match ring.transport {
         TransportKind::UdpMulticast => udp(udp::Reach::Multicast(ring.multicast))?,
         TransportKind::UdpBroadcast => {
-            let to = ring.broadcast.expect("checked when the configuration was read");
+            let to = ring
+                .broadcast
+                .expect("checked when the configuration was read");
             udp(udp::Reach::Broadcast(SocketAddr::new(to, own.port())))?
         }
         TransportKind::UdpCopies => udp(udp::Reach::FanOut)?,
@@ -236,7 +242,10 @@ fn open_transport(
         .to_string_lossy()
         .parse()
         .map_err(|error| NetworkError::Faults(format!("{error}")))?;
-    tracing::warn!(?faults, "frames are lost and changed on purpose (EXO_RING_FAULTS)");
+    tracing::warn!(
+        ?faults,
+        "frames are lost and changed on purpose (EXO_RING_FAULTS)"
+    );
     Ok(Box::new(Faulty::new(transport, faults, u64::from(me.0))))
 }
 
@@ -252,7 +261,9 @@ fn addresses(me: HostId, hosts: &[HostSettings]) -> Peers<SocketAddr> {
 fn macs(me: HostId, hosts: &[HostSettings]) -> Peers<MacAddress> {
     let mut peers = Peers::new(me);
     for (host, settings) in (0..=u8::MAX).map(HostId).zip(hosts) {
-        let mac = settings.mac.expect("checked when the configuration was read");
+        let mac = settings
+            .mac
+            .expect("checked when the configuration was read");
         if host != me {
             let added = peers.add(host, mac);
             added.expect("checked when the configuration was read");
@@ -313,7 +324,10 @@ impl Network {
             }
             total += count;
             for (from, bytes) in self.inbox.iter() {
-                let port = Port { host: from, link: 0 };
+                let port = Port {
+                    host: from,
+                    link: 0,
+                };
                 engine.on_frame(now, port, Frame { bytes });
             }
             self.send(now, engine);

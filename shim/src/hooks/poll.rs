@@ -65,7 +65,10 @@ pub(super) fn is_watched_and_readable(socket: &GroupSocket, session: &Session) -
 /// Whether a send on `fd` would have to wait for room.
 #[inline]
 pub(super) fn is_full(fd: c_int, session: &Session) -> bool {
-    descriptor::get(fd).is_some() && !session.has_room(DATAGRAM_MAX) && !session.has_ended()
+    descriptor::get(fd).is_some()
+        && !session.has_room(DATAGRAM_MAX)
+        && !session.has_ended()
+        && !session.refuses()
 }
 
 /// Where a wait ends.

@@ -271,6 +271,9 @@ fn put(
     flags: c_int,
 ) -> ssize_t {
     cancel::point();
+    if session.refuses() {
+        return fail_len(libc::ENETUNREACH);
+    }
     let me = session::thread_mark();
     let fill = |area: &libexo::shm::area::Area, position| payload.write_to(area, position);
     if session.submit(me, grant, payload.len, fill).is_ok() {
@@ -282,6 +285,9 @@ fn put(
         }
         if session.has_ended() {
             return fail_len(libc::ENETDOWN);
+        }
+        if session.refuses() {
+            return fail_len(libc::ENETUNREACH);
         }
         if session.submit(me, grant, payload.len, fill).is_ok() {
             return payload.len.cast_signed();
