@@ -13,6 +13,8 @@
 
 use core::fmt;
 
+use crate::ids::HostId;
+
 /// Bytes of a key.
 pub const KEY_BYTES: usize = 32;
 /// Characters of a key's line.
@@ -107,6 +109,15 @@ impl Key {
     #[must_use]
     pub const fn from_bytes(bytes: [u8; KEY_BYTES]) -> Self {
         Self(bytes)
+    }
+
+    /// The key of one sender for one purpose.
+    pub(super) fn derive(&self, context: &'static str, ring: u32, sender: HostId) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new_derive_key(context);
+        hasher.update(&self.0);
+        hasher.update(&ring.to_le_bytes());
+        hasher.update(&[sender.0]);
+        *hasher.finalize().as_bytes()
     }
 
     /// The secret in the form that [`parse`](Self::parse) reads, without a line's end.

@@ -496,6 +496,20 @@ fn keygen_writes_a_key_for_its_owner_and_prints_its_fingerprint_only() {
         .run("keygen --out @/none/key")
         .expect(1, "", "a folder that you can write");
     world.run("keygen --force").expect(2, "", "--out");
+
+    let again = world.run("keygen --json --fingerprint @/key").json();
+    let fingerprint = again["fingerprint"].as_str().unwrap();
+    world
+        .run("keygen --fingerprint @/key")
+        .expect(0, fingerprint, "");
+    assert!(again["key"].is_null());
+    world
+        .run("keygen --fingerprint @/none")
+        .expect(1, "", "cannot read the key");
+    let source = world.file("cut.source", &key[..40]);
+    world.copy(&source, "cut", 0o644);
+    let cut = world.run("keygen --fingerprint @/cut");
+    cut.expect(1, "", "chmod 600");
 }
 
 #[test]

@@ -20,6 +20,9 @@ pub(crate) struct KeygenArgs {
     /// Replace the file if it is there; hosts with the old key are not heard any more.
     #[arg(long, requires = "out")]
     force: bool,
+    /// Make none: check this file and print its key's fingerprint.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["out", "force"])]
+    fingerprint: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -31,13 +34,21 @@ struct Made<'a> {
     key: Option<String>,
 }
 
-/// Makes a key, and writes or prints it.
+/// Makes a key, and writes or prints it; or looks at one that is there.
 pub(crate) fn run(args: &KeygenArgs, out: &Output) -> anyhow::Result<ExitCode> {
+    if let Some(file) = args.fingerprint.as_deref() {
+        let key = key_file::read(file)?;
+        return told(&key, Some(file), out);
+    }
     let key = key_file::fresh().context("the kernel gives no random bytes")?;
     let file = args.out.as_deref();
     if let Some(file) = file {
         write(file, &key, args.force)?;
     }
+    told(&key, file, out)
+}
+
+fn told(key: &Key, file: Option<&Path>, out: &Output) -> anyhow::Result<ExitCode> {
     let made = Made {
         schema: "exo.keygen/1",
         fingerprint: key.fingerprint().to_string(),
