@@ -291,24 +291,20 @@ pub(super) fn hosts(
         reading.wrong(&node.span, Wrong::new(what, "make several rings"));
     }
     let mut hosts: Vec<HostSettings> = Vec::new();
-    let mut is_complete = true;
+    let before = reading.errors.len();
     for item in items {
         let Value::Table(table) = &item.value else {
             let example = "{ name = \"a\", address = \"10.0.0.1:7946\" }";
             reading.wrong(&item.span, Wrong::kind(item, "a table", example));
-            is_complete = false;
             continue;
         };
-        match host(reading, item, table) {
-            Some(host) => {
-                check_host(reading, item, table, &host, &hosts, ring);
-                hosts.push(host);
-            }
-            None => is_complete = false,
+        if let Some(host) = host(reading, item, table) {
+            check_host(reading, item, table, &host, &hosts, ring);
+            hosts.push(host);
         }
     }
     hosts.sort_by(|a, b| a.name.cmp(&b.name));
-    if is_complete {
+    if reading.errors.len() == before {
         check_ring(reading, &node.span, &hosts, ring);
     }
     hosts

@@ -7,7 +7,7 @@
 
 pub(crate) mod command;
 mod egress;
-mod envelope;
+pub(crate) mod envelope;
 pub(crate) mod kernel_queue;
 mod lanes;
 mod life;
@@ -364,6 +364,7 @@ impl<Tell: Fn()> State<Tell> {
                     self.groups.deliver_by_kernel(socket, &queue);
                     answer(&done, ());
                 }
+                Command::Ping { asked } => self.ping(asked),
                 Command::Usage { done } => {
                     let usage = self.usage();
                     answer(&done, usage);

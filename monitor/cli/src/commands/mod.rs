@@ -8,7 +8,9 @@ pub(crate) mod doctor;
 pub(crate) mod groups;
 pub(crate) mod keygen;
 pub(crate) mod members;
+pub(crate) mod ping;
 pub(crate) mod preloaded;
+pub(crate) mod ring;
 pub(crate) mod run;
 pub(crate) mod sockets;
 pub(crate) mod status;
@@ -26,6 +28,8 @@ pub(crate) fn run(args: &Args, out: &Output) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::Run(run) => run::run(run, socket, out),
         Command::Status => status::run(socket, out),
+        Command::Ring => ring::run(socket, out),
+        Command::Ping(ping) => ping::run(ping, socket, out),
         Command::Groups => groups::run(socket, out),
         Command::Members(members) => members::run(members, socket, out),
         Command::Sockets(sockets) => sockets::run(sockets, socket, out),
