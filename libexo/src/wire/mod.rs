@@ -16,6 +16,7 @@ pub mod body;
 pub mod digest;
 pub mod header;
 pub mod hosts;
+pub mod memory;
 mod reader;
 pub mod record;
 

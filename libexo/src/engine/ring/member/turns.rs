@@ -130,9 +130,36 @@ impl Member {
                     .arm_first(Timer::Join, self.now.after(self.join_delay));
             }
         }
+        let is_synced = entry.flags.has(Flags::SYNCED);
+        self.record_entry(&entry);
         self.log.push(entry);
         let tail = self.marks.extend();
         self.last[author] = tail;
+        if is_synced {
+            self.stored[author] = tail;
+        }
+        self.commit_records();
+    }
+
+    /// What this host says of its own log in a turn.
+    pub(super) fn synced_flag(&self) -> Flags {
+        match self.journal {
+            Some(_) => Flags::SYNCED,
+            None => Flags::default(),
+        }
+    }
+
+    /// Up to where this host counts itself (R3'): with a journal, what is on stable storage.
+    fn own_vote(&self) -> Position {
+        let held = match &self.journal {
+            Some(journal) => journal.synced(),
+            None => self.tail(),
+        };
+        if self.log.epoch_at(held) == Some(self.joined) {
+            held
+        } else {
+            Position(0)
+        }
     }
 
     /// R3 and R3': what a majority has built on, and what every member has.
@@ -141,16 +168,18 @@ impl Member {
             return;
         }
         let me = usize::from(self.me.0);
-        let written = self.last[me];
-        if self.log.tail_epoch() == self.joined {
-            self.last[me] = self.tail();
-        }
-        let agreed = agreed_position(&self.last, self.quorum, &mut self.scratch);
-        let safe = safe_position(&self.last, &self.log.ring());
-        self.last[me] = written;
-        if let Some(agreed) = agreed {
+        let vote = self.own_vote();
+        self.last[me] = vote;
+        if let Some(agreed) = agreed_position(&self.last, self.quorum, &mut self.scratch) {
             self.marks.agree(agreed);
         }
+        if self.journal.is_some() {
+            self.stored[me] = vote;
+        }
+        if let Some(durable) = agreed_position(&self.stored, self.quorum, &mut self.scratch) {
+            self.marks.store(durable);
+        }
+        let safe = safe_position(&self.last, &self.log.ring());
         self.marks.secure(safe);
         assert!(
             self.log.base() <= self.marks.agreed(),
@@ -225,7 +254,7 @@ impl Member {
     }
 
     fn write(&mut self, body: Vec<u8>, view: Option<&View>) {
-        let mut flags = Flags::default();
+        let mut flags = self.synced_flag();
         if view.is_some() {
             flags = flags.with(Flags::VIEW);
         }
@@ -257,6 +286,7 @@ impl Member {
             self.sent_bytes = 0;
         }
         self.resends = 0;
+        self.outbox.await_journal();
         self.send_entry(None, &entry, Flags::default());
         let resend = self.hop.resend(&self.params.times);
         self.timers.arm(Timer::Resend, self.now.after(resend));
