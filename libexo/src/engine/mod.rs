@@ -219,6 +219,16 @@ pub enum Notice {
     },
     /// This host belongs to this generation from here on.
     Generation(u64),
+    /// A member says that more is agreed than this host counts, although it holds the same turns
+    /// for a rotation (I10). Nothing is wrong with what was delivered; one of the two is mistaken.
+    Unagreed {
+        /// The member.
+        author: HostId,
+        /// What it says.
+        claimed: Position,
+        /// What this host counts.
+        counted: Position,
+    },
     /// Nothing more comes from this engine.
     Fatal(Violation),
 }

@@ -92,6 +92,13 @@ impl Cluster<'_> {
             match notice {
                 Notice::Gap { .. } => self.checker.gap(me),
                 Notice::Generation(_) => {}
+                Notice::Unagreed { .. } => {
+                    let seen = format!("{me:?} {notice:?}");
+                    return Err(Broken {
+                        guarantee: "I10",
+                        seen,
+                    });
+                }
                 Notice::Fatal(violation) => {
                     let seen = format!("{me:?} {}", violation.found);
                     return Err(Broken {

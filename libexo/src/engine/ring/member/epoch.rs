@@ -328,11 +328,22 @@ impl Member {
         assert!(usable.len() >= self.quorum, "a majority has promised (I8)");
         let merged = candidate.merged();
         let view = self.opening_view(&candidate, usable, merged, is_formation);
+        let of = |promise: &Promised| (promise.tail_epoch, promise.tail);
+        let promises = candidate
+            .promises
+            .iter()
+            .filter(|(host, _)| usable.contains(**host));
+        assert_eq!(
+            promises.map(|(_, promise)| of(promise)).max(),
+            Some((self.log.tail_epoch(), self.tail())),
+            "the founder's log is the best that was promised (I8)"
+        );
         self.counters.founded += 1;
         let mut body = Vec::new();
         view.emit(&mut body);
         let header = Header {
             seq: self.tail().next(),
+            behind: self.behind(self.tail().next()),
             credit: u16::MAX,
             flags: self.synced_flag(),
             ..self.own_header(Kind::Install, candidate.epoch)
@@ -344,6 +355,7 @@ impl Member {
             part_bytes,
         })
         .expect("what this host writes is well formed");
+        self.note_written(&entry);
         self.open(&entry);
         self.outbox.await_journal();
         self.send_entry(None, &entry, Flags::default());

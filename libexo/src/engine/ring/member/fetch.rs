@@ -236,6 +236,7 @@ impl Member {
             self.commit_records();
             self.last.fill(Position(0));
             self.stored.fill(Position(0));
+            self.appended = 0;
             self.requeue_own();
             self.note_progress();
         }

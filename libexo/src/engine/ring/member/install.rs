@@ -290,6 +290,7 @@ impl Member {
         self.learn_incarnations(&view.crash_vector);
         self.record_state();
         self.commit_records();
+        (self.appended, self.is_warned) = (0, false);
         self.last.fill(Position(0));
         self.stored.fill(Position(0));
         self.credit.fill(None);

@@ -15,6 +15,15 @@ use crate::wire::memory::StoredState;
 /// up what lies below.
 const TRIMMED_BYTES_MAX: usize = 1 << 20;
 
+/// A unit that is not on stable storage yet.
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    id: UnitId,
+    /// How far the log is on stable storage once it is.
+    position: Position,
+    bytes: usize,
+}
+
 /// The way to the journal.
 #[derive(Debug, Default)]
 pub(super) struct Journal {
@@ -22,9 +31,10 @@ pub(super) struct Journal {
     open: Vec<LogRecord>,
     units: VecDeque<Unit>,
     last: UnitId,
-    /// Units that are not on stable storage yet, and how far the log is there once they are.
-    pending: VecDeque<(UnitId, Position)>,
+    pending: VecDeque<Pending>,
     synced: Position,
+    /// Bytes of units that are not on stable storage yet.
+    backlog_bytes: usize,
     trimmed_bytes: usize,
 }
 
@@ -43,8 +53,8 @@ impl Journal {
 
     fn shorten(&mut self, keep: Position) {
         self.synced = self.synced.min(keep);
-        for (_, position) in &mut self.pending {
-            *position = (*position).min(keep);
+        for pending in &mut self.pending {
+            pending.position = pending.position.min(keep);
         }
     }
 
@@ -53,7 +63,13 @@ impl Journal {
             return None;
         }
         self.last = UnitId(self.last.0 + 1);
-        self.pending.push_back((self.last, tail));
+        let bytes = self.open.iter().map(bytes_of).sum();
+        self.backlog_bytes += bytes;
+        self.pending.push_back(Pending {
+            id: self.last,
+            position: tail,
+            bytes,
+        });
         self.units.push_back(Unit {
             id: self.last,
             records: std::mem::take(&mut self.open),
@@ -62,10 +78,11 @@ impl Journal {
     }
 
     fn on_synced(&mut self, id: UnitId) {
-        while let Some((first, position)) = self.pending.front().copied()
-            && first <= id
+        while let Some(first) = self.pending.front().copied()
+            && first.id <= id
         {
-            self.synced = position;
+            self.synced = first.position;
+            self.backlog_bytes -= first.bytes;
             self.pending.pop_front();
         }
     }
@@ -75,7 +92,22 @@ impl Journal {
     }
 }
 
+/// What a record takes in memory, roughly.
+fn bytes_of(record: &LogRecord) -> usize {
+    let body = match record {
+        LogRecord::Begin { .. } | LogRecord::Cut { .. } => 0,
+        LogRecord::Entry { bytes, .. } | LogRecord::State { bytes, .. } => bytes.len(),
+    };
+    size_of::<LogRecord>() + body
+}
+
 impl Member {
+    /// The disk is so far behind that nothing more is taken in (I12).
+    pub(super) fn is_journal_full(&self) -> bool {
+        let bytes = self.journal.as_ref().map(|journal| journal.backlog_bytes);
+        bytes.is_some_and(|bytes| bytes > self.params.receive_bytes)
+    }
+
     pub(super) fn record_begin(&mut self) {
         let generation = self.generation;
         if let Some(journal) = &mut self.journal {
@@ -155,5 +187,6 @@ impl Member {
         journal.on_synced(id);
         self.outbox.on_synced(id);
         self.update_agreement();
+        self.advance();
     }
 }

@@ -88,6 +88,13 @@ pub(super) struct Member {
     /// Of these, the highest that was on its author's stable storage; 0 for none.
     stored: Vec<Position>,
 
+    /// Turns of others appended since the epoch was entered or the log begun anew.
+    appended: u64,
+    /// The last turn written here (I5).
+    written: (Epoch, Position),
+    /// A notice of I10 was given in this epoch.
+    is_warned: bool,
+
     /// The turn that opened epoch `joined`.
     install: Option<Entry>,
     credit: Vec<Option<u16>>,
@@ -222,6 +229,9 @@ impl Member {
             last: vec![Position(0); hosts],
             stored: vec![Position(0); hosts],
             journal: None,
+            appended: 0,
+            written: (Epoch(0), Position(0)),
+            is_warned: false,
             install: None,
             credit: vec![None; hosts],
             early: Early::default(),

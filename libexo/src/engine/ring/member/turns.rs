@@ -2,7 +2,7 @@
 
 use super::delivery::MESSAGES_PER_TURN_MAX;
 use super::timers::Timer;
-use super::{DropReason, HostSet, Member};
+use super::{DropReason, HostSet, Member, Notice};
 use crate::engine::ring::agreement::{agreed_position, safe_position};
 use crate::engine::ring::log::Entry;
 use crate::engine::ring::parts::Whole;
@@ -68,6 +68,7 @@ impl Member {
     /// Appends what has become complete.
     pub(super) fn advance(&mut self) {
         while self.can_work()
+            && !self.is_journal_full()
             && let Some(whole) = self.early.take(self.joined, self.tail().next())
         {
             let Some(entry) = Entry::from_parts(whole) else {
@@ -90,6 +91,7 @@ impl Member {
         }
         let author = usize::from(entry.author.0);
         self.credit[author] = Some(entry.credit);
+        let claim = (entry.author, entry.position, entry.behind);
         let left = entry
             .view
             .as_ref()
@@ -111,8 +113,33 @@ impl Member {
         self.timers.disarm(Timer::Wake);
         self.note_progress();
         self.update_agreement();
+        self.compare_agreement(claim);
         self.wake_if_quiet();
         true
+    }
+
+    /// I10: whoever holds the same turns counts the same.
+    fn compare_agreement(&mut self, (author, position, behind): (HostId, Position, u16)) {
+        self.appended += 1;
+        let claimed = Position(position.0.saturating_sub(u64::from(behind)));
+        let counted = self.marks.agreed();
+        let is_new_here = self.appended <= self.log.ring().len() as u64;
+        if behind == u16::MAX || claimed <= counted || is_new_here || self.is_warned {
+            return;
+        }
+        self.is_warned = true;
+        self.outbox.notices.push_back(Notice::Unagreed {
+            author,
+            claimed,
+            counted,
+        });
+    }
+
+    /// I5: nothing is written twice at one position of an epoch.
+    pub(super) fn note_written(&mut self, entry: &Entry) {
+        let at = (entry.epoch, entry.position);
+        assert!(self.written < at, "{at:?} after {:?} (I5)", self.written);
+        self.written = at;
     }
 
     fn push(&mut self, entry: Entry) {
@@ -264,6 +291,7 @@ impl Member {
         let header = super::Header {
             flags,
             seq: self.tail().next(),
+            behind: self.behind(self.tail().next()),
             credit: self.own_credit(),
             ..self.own_header(Kind::Turn, self.joined)
         };
@@ -279,6 +307,7 @@ impl Member {
             self.can_work() && self.is_owner(),
             "written as owner only (I5, I7)"
         );
+        self.note_written(&entry);
         self.unpark();
         self.push(entry.clone());
         self.counters.turns += 1;
