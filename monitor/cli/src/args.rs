@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use exo_monitor::config::GroupSettings;
 
 use crate::commands::{
-    completions, config, demo, detach, keygen, members, ping, preloaded, run, sockets, why,
+    completions, config, demo, detach, keygen, members, ping, preloaded, run, sim, sockets, why,
 };
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 no monitor, 4 no majority of hosts, \
@@ -64,6 +64,9 @@ pub(crate) enum Command {
     Doctor,
     /// Watch unmodified programs share one order.
     Demo(demo::DemoArgs),
+    /// Rings in one process, in virtual time.
+    #[command(subcommand)]
+    Sim(sim::SimCommand),
     /// Completions for a shell.
     Completions(completions::CompletionsArgs),
     /// The versions of this program and of the monitor.

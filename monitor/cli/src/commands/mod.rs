@@ -12,6 +12,8 @@ pub(crate) mod ping;
 pub(crate) mod preloaded;
 pub(crate) mod ring;
 pub(crate) mod run;
+pub(crate) mod sim;
+pub(crate) mod sim_rack;
 pub(crate) mod sockets;
 pub(crate) mod status;
 pub(crate) mod version;
@@ -38,6 +40,7 @@ pub(crate) fn run(args: &Args, out: &Output) -> anyhow::Result<ExitCode> {
         Command::Keygen(keygen) => keygen::run(keygen, out),
         Command::Doctor => doctor::run(socket, out),
         Command::Demo(demo) => demo::run(demo, out),
+        Command::Sim(sim) => sim::run(sim, out),
         Command::Completions(completions) => completions::run(completions, out),
         Command::Version => version::run(socket, out),
         Command::Detach(detach) => detach::run(detach),
