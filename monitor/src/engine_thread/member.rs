@@ -107,13 +107,17 @@ struct Held {
 }
 
 impl Links {
-    pub(super) fn new(host: Host, waker: Waker) -> (Ring, Self) {
+    pub(super) fn new(host: Host, waker: Waker) -> std::io::Result<(Ring, Self)> {
         let Host {
             engine,
             labels,
-            network,
+            mut network,
             minority,
+            keeper,
         } = host;
+        if let Some(opener) = keeper {
+            network.keep(opener.start(waker.bell())?);
+        }
         let links = Self {
             held: VecDeque::new(),
             submitted: 0,
@@ -129,7 +133,7 @@ impl Links {
             refused: BTreeMap::new(),
             strangers: Strangers::default(),
         };
-        (engine, links)
+        Ok((engine, links))
     }
 
     /// So many messages were submitted here.
@@ -363,6 +367,16 @@ impl<Tell: Fn()> State<Tell> {
                     tracing::error!(host = name, "frames of this host are refused: {error}");
                     links.refused.insert(host, error.to_string());
                 }
+                EngineNotice::Unagreed {
+                    author,
+                    claimed,
+                    counted,
+                } => tracing::warn!(
+                    host = self.names(&[author])[0],
+                    claimed = claimed.0,
+                    counted = counted.0,
+                    "a host says that more is agreed than this one counts (I10)"
+                ),
                 EngineNotice::Generation(generation) => {
                     tracing::info!(generation, "generation entered");
                 }
