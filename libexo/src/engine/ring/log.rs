@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use super::parts::Whole;
 use crate::ids::{Epoch, HostId, Position};
+use crate::quorum::majority;
 use crate::wire::body::{Base, View};
 use crate::wire::{Flags, HEADER_BYTES, Header, HostSet, Kind, RingId, batch, digest, emit};
 
@@ -75,6 +76,14 @@ impl Entry {
             view,
             bytes_up_to: 0,
             is_clean: false,
+        })
+    }
+
+    /// Whether the ring after it, if it changes the ring, is a majority of the configured hosts and
+    /// none but them. A ring of one would take its turns for ever.
+    pub(super) fn is_of(&self, hosts: usize) -> bool {
+        self.view.as_ref().is_none_or(|view| {
+            view.ring.len() >= majority(hosts) && HostSet::first(hosts).covers(&view.ring)
         })
     }
 
