@@ -82,9 +82,9 @@ impl Entry {
     /// Whether the ring after it, if it changes the ring, is a majority of the configured hosts and
     /// none but them. A ring of one would take its turns for ever.
     pub(super) fn is_of(&self, hosts: usize) -> bool {
-        self.view.as_ref().is_none_or(|view| {
-            view.ring.len() >= majority(hosts) && HostSet::first(hosts).covers(&view.ring)
-        })
+        self.view
+            .as_ref()
+            .is_none_or(|view| is_ring_of(&view.ring, hosts))
     }
 
     /// Whether it moves messages or members.
@@ -237,7 +237,10 @@ impl Ground {
     /// From the frame of [`frame`](Self::frame). `None`: malformed.
     pub(super) fn from_frame(header: &Header, payload: &[u8], hosts: usize) -> Option<Self> {
         let base = Base::parse(payload).ok()?;
-        (base.senders.len() == hosts).then_some(Self {
+        let is_of_hosts = base.senders.len() == hosts
+            && usize::from(base.author) < hosts
+            && is_ring_of(&base.ring, hosts);
+        is_of_hosts.then_some(Self {
             position: header.seq,
             epoch: header.epoch,
             digest: header.prev,
@@ -246,6 +249,10 @@ impl Ground {
             senders: base.senders,
         })
     }
+}
+
+fn is_ring_of(ring: &HostSet, hosts: usize) -> bool {
+    ring.len() >= majority(hosts) && HostSet::first(hosts).covers(ring)
 }
 
 /// The number next after `known` (or near it) whose low half is `low`.
