@@ -246,10 +246,15 @@ mod tests {
         let (question, answer) = ((0, 1, 1), (1, 1, 1));
         let at = |seq, name| Delivered { seq, name, hash: 5 };
         checker.submitted(question, 5);
-        checker.delivered((1, 1), at(8, question)).expect("in order");
+        checker
+            .delivered((1, 1), at(8, question))
+            .expect("in order");
         checker.submitted(answer, 5);
         let found = checker.delivered((2, 1), at(7, answer));
-        assert_eq!(found.expect_err("it stands before").guarantee, "causal order");
+        assert_eq!(
+            found.expect_err("it stands before").guarantee,
+            "causal order"
+        );
     }
 
     #[test]

@@ -148,6 +148,9 @@ impl Cluster<'_> {
             params: self.plan.params,
             key: self.plan.sealed.then_some(key),
         };
+        if let Some(stored) = stored.filter(|stored| stored.generation != 0) {
+            self.enter_generation(host_id(host).0, stored.generation);
+        }
         let own = &mut self.hosts[host];
         own.life = life;
         own.taken = 0;

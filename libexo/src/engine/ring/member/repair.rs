@@ -63,10 +63,15 @@ impl Member {
     /// If something is known to be missing, it is asked for a little later.
     pub(super) fn await_missing(&mut self) {
         if self.heard_tail > self.tail() {
-            let wait = self.hop.mean().max(self.params.times.nack_min);
-            let wait = wait.min(self.params.times.nack_max);
+            let wait = self.nack_wait();
             self.timers.arm_first(Timer::Nack, self.now.after(wait));
         }
+    }
+
+    /// Time until a gap is asked for.
+    pub(super) fn nack_wait(&self) -> Duration {
+        let wait = self.hop.mean().max(self.params.times.nack_min);
+        wait.min(self.params.times.nack_max)
     }
 
     pub(super) fn nack(&mut self) {
@@ -174,7 +179,7 @@ impl Member {
     }
 
     /// Time without progress after which this host asks the others.
-    fn loss_time(&self) -> Duration {
+    pub(super) fn loss_time(&self) -> Duration {
         let rests = self.is_quiet() && self.queue.waiting() == 0 && !self.wants_wake;
         let busy = self.hop.loss(&self.params.times);
         if rests {

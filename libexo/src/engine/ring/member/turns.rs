@@ -144,6 +144,13 @@ impl Member {
 
     fn push(&mut self, entry: Entry) {
         let author = usize::from(entry.author.0);
+        let was_removed = entry
+            .view
+            .as_ref()
+            .is_some_and(|view| self.is_removed_by(view));
+        if was_removed {
+            self.note_removal();
+        }
         if let Some(view) = &entry.view {
             for (known, inc) in self.crash_vector.iter_mut().zip(&view.crash_vector) {
                 *known = (*known).max(*inc);
@@ -153,8 +160,8 @@ impl Member {
             self.joiners
                 .retain(|host, joiner| !ring.contains(*host) || joiner.promised > joined);
             if !ring.contains(self.me) && !self.is_leaving {
-                self.timers
-                    .arm_first(Timer::Join, self.now.after(self.join_delay));
+                let wait = self.join_delay.max(self.removal_wait());
+                self.timers.arm_first(Timer::Join, self.now.after(wait));
             }
         }
         let is_synced = entry.flags.has(Flags::SYNCED);
@@ -319,7 +326,7 @@ impl Member {
         self.send_entry(None, &entry, Flags::default());
         let resend = self.hop.resend(&self.params.times);
         self.timers.arm(Timer::Resend, self.now.after(resend));
-        self.hop.hear(self.tail(), self.now, false);
+        self.hop.write(self.now);
         self.arm_loss();
         self.update_agreement();
     }
@@ -391,7 +398,8 @@ impl Member {
 
     /// Two rotations moved nothing, and nobody wants anything.
     fn is_idle(&self, members: u64) -> bool {
-        self.log.quiet() >= 2 * members
+        !self.params.spin
+            && self.log.quiet() >= 2 * members
             && self.queue.waiting() == 0
             && !self.is_woken
             && self.joiners.is_empty()
@@ -399,7 +407,7 @@ impl Member {
 
     /// Whether the token rests somewhere, as far as this host can tell.
     pub(super) fn is_quiet(&self) -> bool {
-        self.can_work() && self.log.quiet() >= 2 * self.log.ring().len() as u64
+        !self.params.spin && self.can_work() && self.log.quiet() >= 2 * self.log.ring().len() as u64
     }
 
     fn park(&mut self) {
