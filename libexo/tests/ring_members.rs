@@ -15,11 +15,14 @@ use libexo::wire::{self, Header, Kind};
 
 const LATENCY: Duration = Duration::from_micros(50);
 
+/// When a frame arrives, its number, from whom, to whom, its bytes.
+type UnderWay = (Time, u64, usize, usize, Vec<u8>);
+
 /// Hosts, virtual time, and a network that loses nothing.
 struct Net {
     now: Time,
     rings: Vec<Option<Ring>>,
-    under_way: BinaryHeap<Reverse<(Time, u64, usize, usize, Vec<u8>)>>,
+    under_way: BinaryHeap<Reverse<UnderWay>>,
     frames: u64,
     delivered: Vec<Vec<(Time, Vec<u8>)>>,
     notices: Vec<Vec<Notice>>,
@@ -269,6 +272,9 @@ fn generation_of(net: &Net, host: usize) -> u64 {
 #[test]
 fn hosts_of_which_none_remembers_anything_begin_a_new_generation() {
     let mut net = Net::new(3, Params::default(), Some(LOST));
+    // One of them never ran.
+    let new = Ring::member(&setup(2, 3, Params::default(), None), net.now);
+    net.rings[2] = Some(new);
     net.run_for(10 * SECOND);
     let generation = generation_of(&net, 0);
     assert!(generation != 0 && generation != LOST.generation);

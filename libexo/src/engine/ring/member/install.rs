@@ -444,9 +444,9 @@ impl Member {
         self.arm_loss();
     }
 
-    /// A host that asks to come in remembers nothing, as this one. Once all configured hosts have
+    /// A host remembers nothing, as this one, or never belonged to a generation. Once all configured hosts have
     /// said so, nothing is left that a new generation could contradict.
-    fn hear_formless(&mut self, host: HostId) {
+    pub(super) fn hear_formless(&mut self, host: HostId) {
         if !self.is_amnesiac || self.staging.is_some() {
             return;
         }

@@ -114,6 +114,8 @@ pub(super) struct Member {
     ticket: Ticket,
     /// Bytes of the first waiting message that earlier turns carried.
     sent_bytes: usize,
+    /// Memory in which turns are packed.
+    packing: Vec<u8>,
 
     is_parked: bool,
     is_woken: bool,
@@ -254,6 +256,7 @@ impl Member {
             ),
             ticket: Ticket(0),
             sent_bytes: 0,
+            packing: Vec::new(),
             is_parked: false,
             is_woken: false,
             is_leaving: false,

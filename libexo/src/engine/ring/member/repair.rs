@@ -153,7 +153,6 @@ impl Member {
             let resend = self.hop.resend(&self.params.times);
             return self.timers.arm(Timer::Resend, self.now.after(resend));
         }
-        let entry = entry.clone();
         self.resends += 1;
         self.counters.resends += 1;
         let again = if self.resends >= 2 {
@@ -161,7 +160,7 @@ impl Member {
         } else {
             Flags::default()
         };
-        self.send_entry(None, &entry, Flags::RTX.with(again));
+        self.send_tail(None, Flags::RTX.with(again));
         let resend = self.hop.resend(&self.params.times);
         self.timers.arm(Timer::Resend, self.now.after(resend));
     }
@@ -228,6 +227,9 @@ impl Member {
 
     pub(super) fn on_probe(&mut self, header: &Header) {
         if self.is_amnesiac {
+            if header.generation == 0 {
+                self.hear_formless(header.src);
+            }
             return;
         }
         if header.epoch > self.highest_seen {
@@ -244,9 +246,9 @@ impl Member {
             let answer = self.own_header(Kind::ProbeAck, self.joined);
             self.send(Some(header.src), answer, &[]);
         } else if header.epoch == self.joined && header.seq < self.tail() {
-            let entry = self.log.get(self.tail()).cloned();
-            if let Some(entry) = entry.filter(|entry| entry.kind == Kind::Turn) {
-                self.send_entry(Some(header.src), &entry, Flags::RTX);
+            let entry = self.log.get(self.tail());
+            if entry.is_some_and(|entry| entry.kind == Kind::Turn) {
+                self.send_tail(Some(header.src), Flags::RTX);
             }
         }
     }
