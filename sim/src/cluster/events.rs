@@ -13,7 +13,9 @@ impl Cluster<'_> {
     pub(super) fn happen(&mut self, what: What) -> Result<(), Broken> {
         match what {
             What::Arrive { to, from, bytes } => self.arrive(to, from, bytes)?,
-            What::Wake { host } => self.wake(host)?,
+            // An alarm that was set for a later time is void.
+            What::Wake { host } if self.hosts[host].wake_at == Some(self.now) => self.wake(host)?,
+            What::Wake { .. } => {}
             What::Durable {
                 host,
                 life,

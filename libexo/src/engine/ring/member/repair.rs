@@ -275,7 +275,8 @@ impl Member {
 
     /// The token rests with another host and this one has something to send.
     pub(super) fn wake_if_quiet(&mut self) {
-        let wants = self.queue.waiting() > 0 && self.is_quiet() && !self.is_owner();
+        let is_member = self.log.ring().contains(self.me);
+        let wants = self.queue.waiting() > 0 && self.is_quiet() && !self.is_owner() && is_member;
         if wants && !self.wants_wake {
             self.wants_wake = true;
             self.counters.wakes += 1;
