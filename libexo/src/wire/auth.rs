@@ -10,11 +10,12 @@
 //! | mode | flags | the tag is |
 //! | --- | --- | --- |
 //! | open | – | none: whoever reaches the port is heard |
-//! | tagged | AUTH | BLAKE3 keyed with the sender's tag key, over header ‖ payload ‖ trailer without tag, cut to 128 bits |
-//! | encrypted | AUTH, ENCRYPTED | that of the cipher, which hides the payload ([`super::cipher`]) |
+//! | tagged | AUTH | that of the cipher ([`super::cipher`]) over header ‖ payload ‖ trailer without tag, with nothing to encrypt |
+//! | encrypted | AUTH, ENCRYPTED | that of the cipher, which hides the payload |
 //!
 //! The keys of a sender are BLAKE3-derive(context, master ‖ ring number ‖ sender) with the contexts
-//! "exo ring tag v2" and "exo ring cipher v2". The sender is the host that put the frame on the
+//! "exo ring tag v3" and "exo ring cipher v2"; probes ([`Guard::of_probes`]) have contexts of their
+//! own, so that neither can be replayed as the other. The sender is the host that put the frame on the
 //! network, which may be forwarding another's. Its counter begins at its incarnation, so that it
 //! grows over restarts, too. Whoever has the master key can speak as any host: this stops
 //! outsiders, not a corrupt member.
@@ -33,8 +34,10 @@ use super::header::{
 use super::key::{Key, KeyId};
 use crate::ids::HostId;
 
-const TAG_CONTEXT: &str = "exo ring tag v2";
+const TAG_CONTEXT: &str = "exo ring tag v3";
 const CIPHER_CONTEXT: &str = "exo ring cipher v2";
+const PROBE_TAG_CONTEXT: &str = "exo probe tag v1";
+const PROBE_CIPHER_CONTEXT: &str = "exo probe cipher v1";
 /// How far a counter may lag behind the highest seen.
 pub const WINDOW: u64 = 1024;
 
@@ -178,22 +181,15 @@ pub struct Guard {
     senders: Vec<Sender>,
 }
 
-#[derive(Debug)]
 struct Sender {
-    lock: Lock,
+    cipher: Box<Cipher>,
     window: ReplayWindow,
 }
 
-/// What makes a sender's tags.
-enum Lock {
-    Tag([u8; 32]),
-    Cipher(Box<Cipher>),
-}
-
-/// Without the keys.
-impl fmt::Debug for Lock {
+/// Without the key.
+impl fmt::Debug for Sender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Lock")
+        f.debug_struct("Sender").finish_non_exhaustive()
     }
 }
 
@@ -201,32 +197,47 @@ impl Guard {
     /// The guard of host `me` among `hosts`; `inc` is its incarnation.
     #[must_use]
     pub fn new(protection: &Protection, ring: RingId, me: HostId, hosts: usize, inc: u64) -> Self {
-        let derive = |context, key: &Key, host| key.derive(context, ring.number, HostId(host));
-        let tag = |key, host| Lock::Tag(derive(TAG_CONTEXT, key, host));
-        let cipher =
-            |key, host| Lock::Cipher(Box::new(Cipher::new(&derive(CIPHER_CONTEXT, key, host))));
-        let all = (0..=u8::MAX).take(hosts);
-        let (key_id, locks): (_, Vec<_>) = match protection {
-            Protection::Open => (KeyId([0; 4]), Vec::new()),
-            Protection::Tagged(key) => (
-                key.fingerprint().id(),
-                all.map(|host| tag(key, host)).collect(),
-            ),
-            Protection::Encrypted(key) => (
-                key.fingerprint().id(),
-                all.map(|host| cipher(key, host)).collect(),
-            ),
+        let contexts = [TAG_CONTEXT, CIPHER_CONTEXT];
+        Self::with_contexts(contexts, protection, ring, me, hosts, inc)
+    }
+
+    /// The same for frames that probe the network beside the ring and never enter it.
+    #[must_use]
+    pub fn of_probes(
+        protection: &Protection,
+        ring: RingId,
+        me: HostId,
+        hosts: usize,
+        inc: u64,
+    ) -> Self {
+        let contexts = [PROBE_TAG_CONTEXT, PROBE_CIPHER_CONTEXT];
+        Self::with_contexts(contexts, protection, ring, me, hosts, inc)
+    }
+
+    fn with_contexts(
+        [tagged, encrypted]: [&'static str; 2],
+        protection: &Protection,
+        ring: RingId,
+        me: HostId,
+        hosts: usize,
+        inc: u64,
+    ) -> Self {
+        let (context, key) = match protection {
+            Protection::Open => (tagged, None),
+            Protection::Tagged(key) => (tagged, Some(key)),
+            Protection::Encrypted(key) => (encrypted, Some(key)),
         };
-        let sender = |lock| Sender {
-            lock,
+        let sender = |key: &Key, host| Sender {
+            cipher: Box::new(Cipher::new(&key.derive(context, ring.number, HostId(host)))),
             window: ReplayWindow::default(),
         };
+        let all = (0..=u8::MAX).take(hosts);
         Self {
             mode: protection.mode(),
-            key_id,
+            key_id: key.map_or(KeyId([0; 4]), |key| key.fingerprint().id()),
             me,
             counter: inc,
-            senders: locks.into_iter().map(sender).collect(),
+            senders: key.map_or_else(Vec::new, |key| all.map(|host| sender(key, host)).collect()),
         }
     }
 
@@ -250,16 +261,11 @@ impl Guard {
         let (head, payload) = bytes
             .split_first_chunk_mut::<HEADER_BYTES>()
             .expect("a frame has a header");
-        let cipher_tag = match &own.lock {
-            Lock::Tag(_) => None,
-            Lock::Cipher(cipher) => Some(cipher.close(&associated(head, &trailer), payload)),
-        };
+        let encrypted = (self.mode == Mode::Encrypted)
+            .then(|| own.cipher.close(&associated(head, &trailer), payload));
         bytes.extend_from_slice(&trailer);
         write_check(bytes);
-        let tag = match (&own.lock, cipher_tag) {
-            (Lock::Tag(key), _) => tag_of(key, bytes),
-            (Lock::Cipher(_), tag) => tag.expect("just made"),
-        };
+        let tag = encrypted.unwrap_or_else(|| own.cipher.tag(bytes));
         bytes.extend_from_slice(&tag);
     }
 
@@ -295,25 +301,18 @@ impl Guard {
             return Err(AuthError::Sender { found: says });
         };
         let tag = part(trailer, TAG_AT);
-        let payload = match &sender.lock {
-            Lock::Tag(key) => {
-                let tagged = &bytes[..bytes.len() - TAG_BYTES];
-                if !are_equal(&tag, &tag_of(key, tagged)) {
-                    return Err(AuthError::Tag);
-                }
-                frame.payload
-            }
-            Lock::Cipher(cipher) => {
-                let head = bytes.first_chunk().expect("it was parsed");
-                let associated = associated(head, &part(trailer, 0));
-                plain.clear();
-                plain.resize(frame.payload.len(), 0);
-                cipher
-                    .open(&associated, frame.payload, plain, &tag)
-                    .map_err(|_| AuthError::Tag)?;
-                plain
-            }
+        let (payload, checked) = if self.mode == Mode::Encrypted {
+            let head = bytes.first_chunk().expect("it was parsed");
+            let associated = associated(head, &part(trailer, 0));
+            plain.clear();
+            plain.resize(frame.payload.len(), 0);
+            let opened = sender.cipher.open(&associated, frame.payload, plain, &tag);
+            (&plain[..], opened)
+        } else {
+            let tagged = &bytes[..bytes.len() - TAG_BYTES];
+            (frame.payload, sender.cipher.check(tagged, &tag))
         };
+        checked.map_err(|_| AuthError::Tag)?;
         if trailer[5..8] != [0; 3] {
             return Err(AuthError::Tag);
         }
@@ -361,17 +360,6 @@ fn associated(head: &[u8; HEADER_BYTES], trailer: &[u8; TAG_AT]) -> Associated {
     associated[..CHECK_AT].copy_from_slice(&head[..CHECK_AT]);
     associated[CHECK_AT..].copy_from_slice(trailer);
     associated
-}
-
-fn tag_of(key: &[u8; 32], tagged: &[u8]) -> [u8; TAG_BYTES] {
-    let hash = blake3::keyed_hash(key, tagged);
-    *hash.as_bytes().first_chunk().expect("16 of 32 bytes")
-}
-
-/// Looks at all bytes, whichever differs first.
-fn are_equal(found: &[u8; TAG_BYTES], computed: &[u8; TAG_BYTES]) -> bool {
-    let pairs = found.iter().zip(computed);
-    pairs.fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
 }
 
 /// Which counters of one sender were seen.

@@ -1,11 +1,12 @@
-//! Encryption of a frame's payload under one sender's key.
+//! Tags and encryption of frames under one sender's key.
 //!
 //! AES-256-GCM-SIV (RFC 8452), because it bears what this design cannot rule out: a host whose
 //! clock and whose record both went back, or that was copied while it ran, uses a counter twice.
 //! Then an eavesdropper learns whether two frames are equal, and nothing else.
 //!
-//! The nonce is counter u64 ‖ sender u8 ‖ 3 zero; header (without its check) and trailer (without
-//! its tag) are associated data.
+//! The nonce is counter u64 ‖ sender u8 ‖ 3 zero. Of an encrypted frame header (without its check)
+//! and trailer (without its tag) are associated data; of a tagged one all that comes before the
+//! tag, and nothing is encrypted.
 
 use aes_gcm_siv::aead::{AeadInOut as _, KeyInit as _, inout::InOutBuf};
 use aes_gcm_siv::{Aes256GcmSiv, Nonce, Tag};
@@ -15,7 +16,7 @@ use super::header::{CHECK_AT, TAG_AT, TAG_BYTES};
 /// What is bound to the payload and stays readable.
 pub(super) type Associated = [u8; CHECK_AT + TAG_AT];
 
-/// A payload that was not encrypted with this key, counter and header.
+/// Not what was closed with this key, counter and header.
 pub(super) struct Altered;
 
 /// One sender's cipher; the key is scheduled once.
@@ -24,6 +25,21 @@ pub(super) struct Cipher(Aes256GcmSiv);
 impl Cipher {
     pub(super) fn new(key: &[u8; 32]) -> Self {
         Self(Aes256GcmSiv::new(key.into()))
+    }
+
+    /// The tag of what stays readable: it ends in a trailer without tag.
+    pub(super) fn tag(&self, tagged: &[u8]) -> [u8; TAG_BYTES] {
+        let (nonce, nothing) = (nonce_of(tagged), InOutBuf::from(&mut [][..]));
+        let closed = self.0.encrypt_inout_detached(&nonce, tagged, nothing);
+        closed.expect("a frame is far below 64 GiB").into()
+    }
+
+    /// Whether `tag` is that of `tagged`.
+    pub(super) fn check(&self, tagged: &[u8], tag: &[u8; TAG_BYTES]) -> Result<(), Altered> {
+        let (nonce, nothing) = (nonce_of(tagged), InOutBuf::from(&mut [][..]));
+        self.0
+            .decrypt_inout_detached(&nonce, tagged, nothing, &Tag::from(*tag))
+            .map_err(|_| Altered)
     }
 
     /// Encrypts in place and returns the tag.
@@ -52,9 +68,9 @@ impl Cipher {
     }
 }
 
-/// Counter and sender stand in the trailer.
-fn nonce_of(associated: &Associated) -> Nonce {
-    let trailer = &associated[CHECK_AT..];
+/// Counter and sender stand in the trailer, where the associated data end.
+fn nonce_of(associated: &[u8]) -> Nonce {
+    let trailer: &[u8; TAG_AT] = associated.last_chunk().expect("they end in a trailer");
     let mut nonce = [0; 12];
     nonce[..8].copy_from_slice(&trailer[8..16]);
     nonce[8] = trailer[4];
