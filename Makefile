@@ -14,7 +14,7 @@ FUZZ_SECONDS ?= 600
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "  make install PREFIX=/usr/local, make bench BENCH=--quick"
+	@echo "  make install PREFIX=/usr/local, make bench BENCH=--quick (or --long)"
 
 build: ## exo, exod and libexo_shim.so, optimised
 	@tools/needs.sh cargo cc
@@ -46,6 +46,7 @@ bench: ## the kernel's multicast and Exo, the same programs, one run
 	@tools/needs.sh cargo cc ip
 	cargo build --release --workspace --exclude exo-shim
 	cargo build --release -p exo-shim
+	cargo build --release -p libexo --example ring_hop --features engine,transport
 	@$(RELEASE)/exo-bench $(BENCH)
 
 format: ## step: cargo fmt --check
