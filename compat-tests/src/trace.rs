@@ -1,0 +1,164 @@
+//! The order in which members received, datagram by datagram, as `member.c` writes it down.
+
+use anyhow::{Context, Result, ensure};
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+/// Sender and number, eight bytes each.
+const ENTRY_BYTES: usize = 16;
+
+/// What one member received, in that order.
+#[derive(Clone, Debug)]
+pub struct Trace {
+    name: String,
+    /// Sender and number of each datagram.
+    pub entries: Vec<(u64, u64)>,
+}
+
+/// How many datagrams are in a trace that is still being written.
+///
+/// # Errors
+///
+/// When there is no such file.
+pub fn length(path: &Path) -> Result<u64> {
+    Ok(fs::metadata(path)?.len() / ENTRY_BYTES as u64)
+}
+
+impl Trace {
+    /// The trace of the member that people call `name`.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such file.
+    pub fn read(name: &str, path: &Path) -> Result<Self> {
+        let bytes = fs::read(path).with_context(|| path.display().to_string())?;
+        let word = |half: &[u8]| u64::from_ne_bytes(half.try_into().expect("half an entry"));
+        Ok(Self {
+            name: name.to_owned(),
+            entries: bytes
+                .chunks_exact(ENTRY_BYTES)
+                .map(|entry| (word(&entry[..8]), word(&entry[8..])))
+                .collect(),
+        })
+    }
+
+    /// Is every sender's sequence without a gap, a repetition and a step back?
+    ///
+    /// # Errors
+    ///
+    /// The place where it is not.
+    pub fn ensure_each_sender_in_order(&self) -> Result<()> {
+        let mut last = HashMap::new();
+        for (place, (sender, number)) in self.entries.iter().enumerate() {
+            if let Some(before) = last.insert(sender, *number) {
+                ensure!(
+                    *number == before + 1,
+                    "{}, place {place}: number {number} of sender {sender:x} after {before}",
+                    self.name
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// The part of `other` that this one begins with, or the other way round: from the later
+    /// beginning to the earlier end. `None` when the one that begins later begins behind the end.
+    fn common<'a>(
+        &'a self,
+        other: &'a Self,
+    ) -> Option<(usize, &'a [(u64, u64)], &'a [(u64, u64)])> {
+        let find = |first: Option<&(u64, u64)>, in_: &[(u64, u64)]| {
+            first.and_then(|first| in_.iter().position(|entry| entry == first))
+        };
+        let (a, b) = (&self.entries[..], &other.entries[..]);
+        let (a, b) = match (find(b.first(), a), find(a.first(), b)) {
+            (Some(at), _) => (&a[at..], b),
+            (None, Some(at)) => (a, &b[at..]),
+            (None, None) => return None,
+        };
+        let length = a.len().min(b.len());
+        Some((length, &a[..length], &b[..length]))
+    }
+
+    /// Do two members that were there at the same time have one order?
+    ///
+    /// # Errors
+    ///
+    /// The place where they differ; or that they have nothing in common.
+    pub fn ensure_agrees(&self, other: &Self) -> Result<()> {
+        let (length, a, b) = self
+            .common(other)
+            .with_context(|| format!("{} and {} have nothing in common", self.name, other.name))?;
+        if let Some(place) = (0..length).find(|place| a[*place] != b[*place]) {
+            anyhow::bail!(
+                "{} and {} differ {place} places after the first that both have: {:x?} and {:x?}",
+                self.name,
+                other.name,
+                a[place],
+                b[place]
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Is there one order that all of them are parts of, each without a gap?
+///
+/// Those that were never there at the same time are compared through the others.
+///
+/// # Errors
+///
+/// Two that differ, or the first that has nothing in common with an earlier one.
+pub fn ensure_one_order(traces: &[Trace]) -> Result<()> {
+    ensure!(!traces.is_empty(), "no traces");
+    for (index, trace) in traces.iter().enumerate() {
+        trace.ensure_each_sender_in_order()?;
+        let mut has_common = index == 0;
+        for earlier in &traces[..index] {
+            if earlier.common(trace).is_some() {
+                has_common = true;
+                earlier.ensure_agrees(trace)?;
+            }
+        }
+        ensure!(
+            has_common,
+            "{} has nothing in common with others",
+            trace.name
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trace(name: &str, numbers: &[u64]) -> Trace {
+        Trace {
+            name: name.to_owned(),
+            entries: numbers
+                .iter()
+                .map(|number| (number / 10, number % 10))
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn parts_of_one_order_agree() {
+        let all = trace("all", &[11, 21, 12, 31, 13, 22]);
+        let late = trace("late", &[12, 31, 13, 22, 14]);
+        let short = trace("short", &[11, 21, 12]);
+        ensure_one_order(&[all, late, short]).unwrap();
+    }
+
+    #[test]
+    fn a_changed_place_a_gap_and_a_stranger_are_found() {
+        let all = || trace("all", &[11, 21, 12, 31, 13, 22]);
+        ensure_one_order(&[all(), trace("swapped", &[21, 12, 13, 31])]).unwrap_err();
+        ensure_one_order(&[all(), trace("gap", &[11, 21, 31])]).unwrap_err();
+        ensure_one_order(&[all(), trace("twice", &[11, 21, 12, 12])]).unwrap_err();
+        ensure_one_order(&[all(), trace("stranger", &[41])]).unwrap_err();
+        ensure_one_order(&[trace("back", &[12, 11])]).unwrap_err();
+    }
+}
