@@ -393,6 +393,29 @@ impl Hosts {
         Ok(total)
     }
 
+    /// Waits until `count` members of group `group` are on a host.
+    ///
+    /// # Errors
+    ///
+    /// When the monitor does not answer, or the deadline passes first.
+    pub fn await_joined(
+        &self,
+        host: usize,
+        group: &str,
+        count: u64,
+        deadline: Deadline,
+    ) -> Result<()> {
+        deadline.until(&format!("member {count} of {group}"), || {
+            let status = self[host].status()?;
+            let groups = status["groups"].as_array().context("no groups")?;
+            let found = groups
+                .iter()
+                .find(|it| it["name"] == group)
+                .context("no such group")?;
+            Ok((found["members"] == count).then_some(()))
+        })
+    }
+
     // ---- the network
 
     /// Lets nothing pass from one host to another; the way back stays open.
@@ -472,16 +495,38 @@ impl Hosts {
             .collect()
     }
 
+    /// Checks that every monitor that was started is there and never failed an assertion.
+    ///
+    /// # Errors
+    ///
+    /// The log of one that is not, or did.
+    pub fn check(&mut self) -> Result<()> {
+        for (host, it) in self.hosts.iter_mut().enumerate() {
+            if it.is_running {
+                it.world.check_monitor().with_context(|| name(host))?;
+                let log = it.world.monitor_log()?;
+                ensure!(!log.contains("panicked"), "{}:\n{log}", name(host));
+            }
+        }
+        Ok(())
+    }
+
     /// Ends all monitors as a service manager would and checks that each ended well.
     ///
     /// # Errors
     ///
     /// When one had ended by itself, or logged a panic.
-    pub fn close(self) -> Result<()> {
-        for (number, host) in self.hosts.into_iter().enumerate() {
-            if host.is_running {
-                host.world.close().with_context(|| name(number))?;
-            }
+    pub fn close(mut self) -> Result<()> {
+        // All at once: a host that is left alone would wait for others that let it go.
+        self.hosts.retain(|host| host.is_running);
+        for host in &mut self.hosts {
+            host.world
+                .ask_to_end()
+                .with_context(|| host.world.address().to_owned())?;
+        }
+        for host in self.hosts {
+            let address = host.world.address().to_owned();
+            host.world.await_end().context(address)?;
         }
         Ok(())
     }

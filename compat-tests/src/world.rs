@@ -438,9 +438,19 @@ impl World {
         if self.monitor.is_none() {
             return Ok(());
         }
+        self.ask_to_end()?;
+        self.await_end()
+    }
+
+    /// Asks the monitor to end, as a service manager would.
+    pub(crate) fn ask_to_end(&mut self) -> Result<()> {
         self.check_monitor()?;
-        let monitor = self.monitor.take().context("checked above")?;
-        monitor.program.signal(Signal::SIGTERM)?;
+        self.signal_monitor(Signal::SIGTERM)
+    }
+
+    /// Waits for the end of a monitor that was asked, and checks that it ended well.
+    pub(crate) fn await_end(mut self) -> Result<()> {
+        let monitor = self.monitor.take().context("this world has no monitor")?;
         let ended = monitor
             .program
             .wait(Deadline::seconds(20))?

@@ -4,10 +4,9 @@ use anyhow::{Context, Result, ensure};
 use compat_tests::binaries::{is_native_only, is_soak};
 use compat_tests::compile::{python, python_program};
 use compat_tests::deadline::{Deadline, Start};
-use compat_tests::hosts::{self, Hosts, Settings};
+use compat_tests::hosts::{Hosts, Settings};
 use compat_tests::member::{self, Pace, ensure_agree};
 use compat_tests::program::Program;
-use compat_tests::trace::ensure_one_order;
 use compat_tests::world::Under;
 use std::fs;
 use std::path::PathBuf;
@@ -67,8 +66,8 @@ impl Load {
         for program in pythons.iter_mut().chain(&mut members) {
             program.wait_for("ready", Deadline::seconds(30))?;
         }
-        for (socat, _) in &socats {
-            socat.wait_quiet(Deadline::seconds(30))?;
+        for host in hosts.all() {
+            hosts.await_joined(host, "orders", 2, Deadline::seconds(30))?; // Python and socat
         }
         Ok(Self {
             pythons,
@@ -100,7 +99,7 @@ impl Load {
             python.wait_for("sent", deadline)?;
         }
         for python in &mut self.pythons {
-            python.say("finish\n")?;
+            let _ = python.say("finish\n"); // one that has everything may have ended
         }
         let reports: Result<Vec<_>> = self
             .pythons
@@ -139,7 +138,7 @@ fn one_order(settings: Settings) -> Result<()> {
     }
     let datagrams = if is_soak() { DATAGRAMS_SOAK } else { DATAGRAMS };
     let what = format!("{settings:?}");
-    let hosts = Hosts::start(settings)?;
+    let mut hosts = Hosts::start(settings)?;
     let load = Load::start(&hosts, datagrams)?;
     let start = Start::now();
     load.check(datagrams).context(what)?;
@@ -147,7 +146,7 @@ fn one_order(settings: Settings) -> Result<()> {
         "{datagrams} datagrams in each of two groups: {:?}",
         start.elapsed()
     );
-    hosts.close()
+    hosts.check()
 }
 
 fn bad(transport: &'static str) -> Settings {
@@ -185,4 +184,44 @@ fn three_hosts_have_one_order_over_raw_multicast() -> Result<()> {
 #[test]
 fn three_hosts_have_one_order_over_raw_copies() -> Result<()> {
     one_order(Settings::new(3, "raw-copies"))
+}
+
+#[test]
+fn a_bad_network_changes_nothing_over_udp_multicast() -> Result<()> {
+    one_order(bad("udp-multicast"))
+}
+
+#[test]
+fn a_bad_network_changes_nothing_over_udp_broadcast() -> Result<()> {
+    one_order(bad("udp-broadcast"))
+}
+
+#[test]
+fn a_bad_network_changes_nothing_over_udp_copies() -> Result<()> {
+    one_order(bad("udp-copies"))
+}
+
+#[test]
+fn a_bad_network_changes_nothing_over_tcp() -> Result<()> {
+    one_order(bad("tcp"))
+}
+
+#[test]
+fn a_bad_network_changes_nothing_over_raw_multicast() -> Result<()> {
+    one_order(bad("raw-multicast"))
+}
+
+#[test]
+fn a_bad_network_changes_nothing_over_raw_copies() -> Result<()> {
+    one_order(bad("raw-copies"))
+}
+
+#[test]
+fn five_hosts_have_one_order_over_udp_multicast() -> Result<()> {
+    one_order(Settings::new(5, "udp-multicast"))
+}
+
+#[test]
+fn five_hosts_have_one_order_over_tcp() -> Result<()> {
+    one_order(Settings::new(5, "tcp"))
 }
