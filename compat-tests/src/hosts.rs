@@ -352,6 +352,21 @@ impl Hosts {
         Ok(())
     }
 
+    /// Waits until a host says that its ring is in this state.
+    ///
+    /// # Errors
+    ///
+    /// What it says instead when the deadline passes.
+    pub fn await_state(&self, host: usize, state: &str, deadline: Deadline) -> Result<()> {
+        let mut last = Standing::default();
+        deadline
+            .until(&format!("{state:?} on host {host}"), || {
+                last = self.standing(host)?;
+                Ok((last.ring["state"] == state).then_some(()))
+            })
+            .with_context(|| format!("{last:#?}"))
+    }
+
     /// What a host's monitor logged so far.
     ///
     /// # Errors
