@@ -347,7 +347,7 @@ impl Hosts {
                     last = self.standing(*host)?;
                     Ok((last.members == hosts).then_some(()))
                 })
-                .with_context(|| format!("{last:#?}"))?;
+                .with_context(|| self.for_people())?;
         }
         Ok(())
     }
@@ -364,7 +364,7 @@ impl Hosts {
                 last = self.standing(host)?;
                 Ok((last.ring["state"] == state).then_some(()))
             })
-            .with_context(|| format!("{last:#?}"))
+            .with_context(|| self.for_people())
     }
 
     /// What a host's monitor logged so far.
@@ -544,6 +544,21 @@ impl Hosts {
             host.world.await_end().context(address)?;
         }
         Ok(())
+    }
+
+    /// What every host says and the end of its log.
+    pub fn for_people(&self) -> String {
+        let mut text = String::new();
+        for host in self.all().filter(|host| self.hosts[*host].is_running) {
+            let said = self
+                .standing(host)
+                .map(|standing| standing.ring.to_string());
+            let log = self.log(host).unwrap_or_else(|error| error.to_string());
+            let lines: Vec<&str> = log.lines().collect();
+            let end = lines[lines.len().saturating_sub(20)..].join("\n");
+            text += &format!("--- {}: {said:?}\n{end}\n", name(host));
+        }
+        text
     }
 
     // ---- how it is made
