@@ -1,12 +1,18 @@
 //! Frames pinned to the byte: whoever changes one changes the format's version.
 
 use libexo::ids::{Epoch, GroupId, HostId, Position};
-use libexo::wire::auth::{Guard, MasterKey};
+use libexo::wire::auth::{Guard, Protection};
 use libexo::wire::body::{
     Base, Cause, Fetch, Join, Missing, Mode, Park, Prepare, Promise, Refuse, View, emit_nack,
 };
+use libexo::wire::key::Key;
 use libexo::wire::record::Record;
-use libexo::wire::{Flags, Frame, Header, HostSet, Kind, batch, digest, emit};
+use libexo::wire::{Flags, Frame, Header, HostSet, Kind, RingId, batch, digest, emit};
+
+const RING: RingId = RingId {
+    number: 7,
+    table: 0xC1C2_C3C4,
+};
 
 const fn header(kind: Kind) -> Header {
     Header {
@@ -14,7 +20,7 @@ const fn header(kind: Kind) -> Header {
         flags: Flags(0),
         src: HostId(2),
         dst: HostId(0),
-        ring: 7,
+        ring: RING,
         generation: 0x1122_3344,
         epoch: Epoch(0x501),
         seq: Position(0x0102_0304),
@@ -119,18 +125,13 @@ fn frames() -> Vec<(&'static str, Vec<u8>)> {
     .emit(&mut ground);
     let mut park = Vec::new();
     Park { until_ms: 100 }.emit(&mut park);
-    let mut sealed = emit(&header(Kind::Wake), &[]);
-    Guard::new(
-        &MasterKey {
-            id: 1,
-            bytes: [7; 32],
-        },
-        7,
-        HostId(2),
-        3,
-        1000,
-    )
-    .seal(&mut sealed);
+    let key = Key::from_bytes([7; 32]);
+    let sealed = |protection: &Protection, kind, body: &[u8]| {
+        let mut bytes = emit(&header(kind), body);
+        Guard::new(protection, RING, HostId(2), 3, 1000).seal(&mut bytes);
+        bytes
+    };
+    let (tagged, encrypted) = (Protection::Tagged(key.clone()), Protection::Encrypted(key));
     let frame = |kind, body: &[u8]| emit(&header(kind), body);
     vec![
         (
@@ -153,7 +154,10 @@ fn frames() -> Vec<(&'static str, Vec<u8>)> {
         ("base", frame(Kind::Base, &ground)),
         ("park", frame(Kind::Park, &park)),
         ("probe", frame(Kind::Probe, &[])),
-        ("wake, sealed", sealed),
+        ("wake, tagged", sealed(&tagged, Kind::Wake, &[])),
+        ("park, tagged", sealed(&tagged, Kind::Park, &park)),
+        ("wake, encrypted", sealed(&encrypted, Kind::Wake, &[])),
+        ("park, encrypted", sealed(&encrypted, Kind::Park, &park)),
         (
             "record",
             Record {
@@ -183,12 +187,30 @@ fn frames_are_these_bytes() {
 #[test]
 fn golden_frames_are_let_in() {
     for (name, bytes) in frames().into_iter().filter(|(name, _)| *name != "record") {
-        let frame = Frame::parse(&bytes, 7).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let frame = Frame::parse(&bytes, RING).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(
             (frame.header.src, frame.header.epoch),
             (HostId(2), Epoch(0x501))
         );
     }
+}
+
+#[test]
+fn an_encrypted_golden_frame_is_read_with_its_key() {
+    let frames = frames();
+    let bytes = |wanted: &str| {
+        let found = frames.iter().find(|(name, _)| *name == wanted);
+        &found.expect("it is pinned").1
+    };
+    let bytes = (bytes("park, encrypted"), bytes("park"));
+    let frame = Frame::parse(bytes.0, RING).expect("well formed");
+    let open = Frame::parse(bytes.1, RING).expect("well formed");
+    assert_ne!(frame.payload, open.payload);
+    let protection = Protection::Encrypted(Key::from_bytes([7; 32]));
+    let mut plain = Vec::new();
+    let mut guard = Guard::new(&protection, RING, HostId(0), 3, 1);
+    let opened = guard.open(HostId(2), frame, bytes.0, &mut plain);
+    assert_eq!(opened, Ok(open));
 }
 
 #[test]

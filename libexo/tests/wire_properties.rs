@@ -1,14 +1,45 @@
 //! `parse(emit(x)) == x`, and nothing else gets in.
 
 use libexo::ids::{Epoch, GroupId, HostId, Position};
-use libexo::wire::auth::{AuthError, Guard, MasterKey, ReplayWindow};
+use libexo::wire::auth::{AuthError, Guard, Mode as Protected, Protection, ReplayWindow};
 use libexo::wire::body::{
     Cause, Join, Missing, Mode, Prepare, Promise, View, emit_nack, parse_nack,
 };
+use libexo::wire::key::Key;
 use libexo::wire::record::Record;
-use libexo::wire::{Flags, Frame, Header, HostSet, Kind, ParseError, batch, emit};
+use libexo::wire::{
+    Flags, Frame, FrameError, Header, HostSet, Kind, ParseError, RingId, batch, emit,
+};
 use proptest::prelude::{any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use proptest::strategy::{Just, Strategy};
+
+const RING: RingId = RingId {
+    number: 7,
+    table: 0xC1C2_C3C4,
+};
+
+fn key(byte: u8) -> Key {
+    Key::from_bytes([byte; 32])
+}
+
+fn guard(protection: &Protection, me: u8) -> Guard {
+    Guard::new(protection, RING, HostId(me), 3, 5)
+}
+
+/// Both ways to seal, with the same key.
+fn seals() -> impl Strategy<Value = Protection> {
+    let (tagged, encrypted) = (Protection::Tagged(key(3)), Protection::Encrypted(key(3)));
+    prop_oneof![Just(tagged), Just(encrypted)]
+}
+
+/// What a host does with bytes from host `from`.
+fn let_in(guard: &mut Guard, from: u8, bytes: &[u8]) -> Result<(Header, Vec<u8>), FrameError> {
+    let frame = Frame::parse(bytes, RING)?;
+    let mut plain = Vec::new();
+    let frame = guard.open(HostId(from), frame, bytes, &mut plain)?;
+    assert!(frame.trailer.is_none());
+    Ok((frame.header, frame.payload.to_vec()))
+}
 
 fn kinds() -> impl Strategy<Value = Kind> {
     prop_oneof![
@@ -35,7 +66,7 @@ fn headers() -> impl Strategy<Value = Header> {
             flags: Flags::RTX.with(Flags::UNICAST),
             src: HostId(src),
             dst: HostId(dst),
-            ring: 7,
+            ring: RING,
             generation,
             epoch: Epoch(epoch),
             seq: Position(seq),
@@ -57,10 +88,14 @@ proptest! {
     #[test]
     fn a_frame_comes_back(header in headers(), payload in proptest::collection::vec(any::<u8>(), 0..1500)) {
         let bytes = emit(&header, &payload);
-        let frame = Frame::parse(&bytes, 7).expect("just made");
+        let frame = Frame::parse(&bytes, RING).expect("just made");
         prop_assert_eq!(frame.header, header);
         prop_assert_eq!(frame.payload, &payload[..]);
-        prop_assert_eq!(Frame::parse(&bytes, 8), Err(ParseError::Ring { found: 7 }));
+        let other = |number, table| RingId { number, table };
+        let ring = Frame::parse(&bytes, other(8, RING.table));
+        prop_assert_eq!(ring, Err(ParseError::Ring { found: 7, own: 8 }));
+        let table = Frame::parse(&bytes, other(7, 1));
+        prop_assert_eq!(table, Err(ParseError::Table { found: RING.table, own: 1 }));
     }
 
     #[test]
@@ -68,12 +103,12 @@ proptest! {
         let mut bytes = emit(&header, &payload);
         let at = at % bytes.len();
         bytes[at] ^= 1_u8 << bit;
-        prop_assert!(Frame::parse(&bytes, 7).is_err());
+        prop_assert!(Frame::parse(&bytes, RING).is_err());
     }
 
     #[test]
     fn any_bytes_are_refused_or_parsed(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-        let _ = Frame::parse(&bytes, 7);
+        let _ = Frame::parse(&bytes, RING);
         let _ = (View::parse(&bytes), Prepare::parse(&bytes), Promise::parse(&bytes));
         let _ = (Join::parse(&bytes), parse_nack(&bytes), batch::check(&bytes));
         prop_assert!(Record::parse(&bytes).is_err());
@@ -166,39 +201,113 @@ proptest! {
     }
 
     #[test]
-    fn a_sealed_frame_opens_once_and_unaltered_only(header in headers(), at in any::<usize>()) {
-        let key = MasterKey { id: 4, bytes: [3; 32] };
-        let mut sender = Guard::new(&key, 7, HostId(1), 3, 5);
-        let mut receiver = Guard::new(&key, 7, HostId(2), 3, 5);
-        let mut bytes = emit(&header, b"payload");
+    fn a_sealed_frame_comes_back_once(seal in seals(), header in headers(), payload in proptest::collection::vec(any::<u8>(), 0..1500)) {
+        let (mut sender, mut receiver) = (guard(&seal, 1), guard(&seal, 2));
+        let mut bytes = emit(&header, &payload);
+        let open_bytes = bytes.len();
         sender.seal(&mut bytes);
-        let frame = Frame::parse(&bytes, 7).expect("sealing keeps the check right");
-        let mut altered = bytes.clone();
-        let tail = altered.len() - 32;
-        altered[tail + at % 32] ^= 1;
-        let other = Frame::parse(&altered, 7).expect("the check does not cover the trailer");
-        prop_assert!(receiver.open(&other, &altered).is_err());
-        prop_assert_eq!(receiver.open(&frame, &bytes), Ok(()));
-        prop_assert_eq!(receiver.open(&frame, &bytes), Err(AuthError::Replay { counter: 6 }));
-        let stranger = MasterKey { id: 4, bytes: [4; 32] };
-        let mut stranger = Guard::new(&stranger, 7, HostId(2), 3, 5);
-        prop_assert_eq!(stranger.open(&frame, &bytes), Err(AuthError::Tag));
+        prop_assert_eq!(bytes.len(), open_bytes + seal.mode().overhead_bytes());
+        let is_hidden = payload.len() > 16 && seal.mode() == Protected::Encrypted;
+        prop_assert!(!is_hidden || !bytes.windows(payload.len()).any(|window| window == payload));
+        prop_assert_eq!(let_in(&mut receiver, 1, &bytes), Ok((header, payload)));
+        let again = let_in(&mut receiver, 1, &bytes);
+        prop_assert_eq!(again, Err(AuthError::Replay { counter: 6 }.into()));
+    }
+
+    #[test]
+    fn one_changed_bit_of_a_sealed_frame_is_noticed_and_named(seal in seals(), header in headers(), payload in proptest::collection::vec(any::<u8>(), 0..200), at in any::<usize>(), bit in 0..8) {
+        let (mut sender, mut receiver) = (guard(&seal, 1), guard(&seal, 2));
+        let mut bytes = emit(&header, &payload);
+        sender.seal(&mut bytes);
+        let at = at % bytes.len();
+        bytes[at] ^= 1_u8 << bit;
+        let error = let_in(&mut receiver, 1, &bytes).expect_err("a bit changed");
+        let tag = bytes.len() - 16;
+        let is_named = match &error {
+            FrameError::Seal(error) => *error == AuthError::Tag && at >= tag,
+            FrameError::Form(ParseError::Magic { .. }) => at < 2,
+            FrameError::Form(ParseError::Version { .. }) => at == 2,
+            // The flag of the trailer, and the payload's length.
+            FrameError::Form(ParseError::Length { .. }) => at == 4 || at == 50 || at == 51,
+            FrameError::Form(ParseError::Check { .. }) => at > 2 && at < tag,
+            FrameError::Form(_) => false,
+        };
+        prop_assert!(is_named, "byte {}: {:?}", at, error);
+        bytes[at] ^= 1_u8 << bit;
+        prop_assert_eq!(let_in(&mut receiver, 1, &bytes), Ok((header, payload)));
+    }
+
+    #[test]
+    fn an_attacker_who_makes_the_check_right_still_needs_the_key(seal in seals(), header in headers(), payload in proptest::collection::vec(any::<u8>(), 1..200), at in any::<usize>()) {
+        let (mut sender, mut receiver) = (guard(&seal, 1), guard(&seal, 2));
+        let mut bytes = emit(&header, &payload);
+        sender.seal(&mut bytes);
+        // What the tag covers, but for what says which frame it is at all.
+        let fields: Vec<usize> = (12..52).filter(|at| !matches!(at, 44..=47 | 50 | 51)).chain(60..60 + payload.len()).collect();
+        let at = fields[at % fields.len()];
+        bytes[at] ^= 1;
+        let tag = bytes.len() - 16;
+        let check = {
+            let head = crc32c::crc32c(&bytes[..56]);
+            crc32c::crc32c_append(crc32c::crc32c_append(head, &[0; 4]), &bytes[60..tag])
+        };
+        bytes[56..60].copy_from_slice(&check.to_le_bytes());
+        prop_assert_eq!(let_in(&mut receiver, 1, &bytes), Err(AuthError::Tag.into()));
+    }
+
+    #[test]
+    fn hosts_that_are_configured_differently_refuse_each_other_by_name(header in headers()) {
+        let all = [Protection::Open, Protection::Tagged(key(3)), Protection::Encrypted(key(3))];
+        for sealer in &all {
+            for opener in &all {
+                let mut bytes = emit(&Header { src: HostId(1), ..header }, b"payload");
+                guard(sealer, 1).seal(&mut bytes);
+                let answer = let_in(&mut guard(opener, 2), 1, &bytes);
+                let (found, own) = (sealer.mode(), opener.mode());
+                if found == own {
+                    prop_assert!(answer.is_ok());
+                } else {
+                    let error = FrameError::from(AuthError::Mode { found, own });
+                    prop_assert!(error.is_disagreement());
+                    prop_assert_eq!(answer, Err(error));
+                }
+            }
+        }
+        for (sealer, opener) in [
+            (Protection::Tagged(key(3)), Protection::Tagged(key(4))),
+            (Protection::Encrypted(key(3)), Protection::Encrypted(key(4))),
+        ] {
+            let mut bytes = emit(&header, b"payload");
+            guard(&sealer, 1).seal(&mut bytes);
+            let (found, own) = (key(3).fingerprint().id(), key(4).fingerprint().id());
+            let error = FrameError::from(AuthError::Key { found, own });
+            prop_assert!(error.is_disagreement());
+            prop_assert_eq!(let_in(&mut guard(&opener, 2), 1, &bytes), Err(error));
+        }
+    }
+
+    #[test]
+    fn a_host_that_speaks_as_another_is_noticed(seal in seals(), header in headers()) {
+        let send = |me| {
+            let mut bytes = emit(&header, b"payload");
+            guard(&seal, me).seal(&mut bytes);
+            bytes
+        };
+        let own_id = FrameError::from(AuthError::OwnId { me: 2 });
+        prop_assert_eq!(let_in(&mut guard(&seal, 2), 1, &send(2)), Err(own_id));
+        let impostor = FrameError::from(AuthError::Impostor { says: 1 });
+        prop_assert_eq!(let_in(&mut guard(&seal, 2), 0, &send(1)), Err(impostor));
+        prop_assert!(own_id.is_disagreement() && impostor.is_disagreement());
     }
 }
 
-#[test]
-fn a_frame_without_a_tag_is_refused_by_who_has_a_key() {
-    let key = MasterKey {
-        id: 4,
-        bytes: [3; 32],
-    };
-    let mut guard = Guard::new(&key, 7, HostId(2), 3, 5);
+fn bare(kind: Kind, src: u8, flags: Flags) -> Vec<u8> {
     let header = Header {
-        kind: Kind::Wake,
-        flags: Flags::default(),
-        src: HostId(1),
+        kind,
+        flags,
+        src: HostId(src),
         dst: HostId(0),
-        ring: 7,
+        ring: RING,
         generation: 1,
         epoch: Epoch(1),
         seq: Position(1),
@@ -209,7 +318,33 @@ fn a_frame_without_a_tag_is_refused_by_who_has_a_key() {
         parts: 1,
         count: 0,
     };
-    let bytes = emit(&header, &[]);
-    let frame = Frame::parse(&bytes, 7).expect("well formed");
-    assert_eq!(guard.open(&frame, &bytes), Err(AuthError::Missing));
+    emit(&header, &[])
+}
+
+#[test]
+fn in_an_open_ring_only_forwarded_turns_may_name_another_author() {
+    let mut guard = guard(&Protection::Open, 2);
+    let mut answer = |kind, src, flags| {
+        let bytes = bare(kind, src, flags);
+        let_in(&mut guard, 1, &bytes).map(|_| ())
+    };
+    let again = Flags::RTX;
+    for kind in [Kind::Turn, Kind::Install] {
+        assert_eq!(answer(kind, 1, Flags::default()), Ok(()));
+        assert_eq!(answer(kind, 0, again), Ok(()));
+        // An own turn comes back as a repair.
+        assert_eq!(answer(kind, 2, again), Ok(()));
+    }
+    let own_id = AuthError::OwnId { me: 2 };
+    assert_eq!(answer(Kind::Turn, 2, Flags::default()), Err(own_id.into()));
+    assert_eq!(answer(Kind::Probe, 2, again), Err(own_id.into()));
+    let impostor = AuthError::Impostor { says: 0 };
+    assert_eq!(answer(Kind::Wake, 0, again), Err(impostor.into()));
+}
+
+#[test]
+fn a_frame_that_is_encrypted_without_a_tag_is_refused() {
+    let bytes = bare(Kind::Wake, 1, Flags::ENCRYPTED);
+    let error = ParseError::Flags { found: 128 };
+    assert_eq!(Frame::parse(&bytes, RING), Err(error));
 }

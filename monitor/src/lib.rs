@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config;
 pub mod control_plane;
 pub mod engine_thread;
+pub mod key_file;
 mod mapped;
 pub mod observe;
 pub mod undertaker;

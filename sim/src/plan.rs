@@ -112,7 +112,7 @@ fn params(prng: &mut Prng) -> Params {
         receive_bytes: prng.pick(&[64 << 10, 1 << 20, 64 << 20]),
         early_bytes_max: turn_bytes_max * prng.pick(&[2, 16]),
         // A turn of hundreds of parts under jitter is asked for again and again.
-        frame_bytes_max: prng.pick(&[128, 300, 1440]).max(turn_bytes_max / 48),
+        frame_bytes_max: prng.pick(&[192, 300, 1472]).max(turn_bytes_max / 48),
         join_window: prng.pick(&[4, 1024]),
         level: prng.pick(&[Stage::Agreed, Stage::Agreed, Stage::Safe]),
         times: Times::default(),

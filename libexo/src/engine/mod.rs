@@ -14,6 +14,7 @@ pub mod ring;
 
 use crate::ids::{Epoch, GroupId, HostId, Position, Seq};
 use crate::time::Time;
+use crate::wire::FrameError;
 
 /// What an application submitted.
 #[derive(Clone, Copy, Debug)]
@@ -173,6 +174,14 @@ pub enum Notice {
     },
     /// This host belongs to this generation from here on.
     Generation(u64),
+    /// A host's frames are refused because the two are configured differently. Told at once, and
+    /// while it goes on once a minute for each host and reason.
+    Refused {
+        /// From whose address they come.
+        host: HostId,
+        /// What they differ in; `is_disagreement` holds.
+        error: FrameError,
+    },
     /// Nothing more comes from this engine.
     Fatal(Violation),
 }

@@ -7,6 +7,10 @@ use super::Stage;
 /// Most bytes of a turn that a host takes from another, whatever its own `turn_bytes_max` is.
 pub const TURN_BYTES_LIMIT: usize = 1 << 20;
 
+/// Least `frame_bytes_max`: what goes through the narrowest links is far above, and an INSTALL cut
+/// into dozens of parts hardly ever arrives whole where frames get lost.
+pub const FRAME_BYTES_MIN: usize = 192;
+
 /// Bounds of one host's engine.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Params {
@@ -22,7 +26,8 @@ pub struct Params {
     pub receive_bytes: usize,
     /// Bytes of turns that arrived early or in part.
     pub early_bytes_max: usize,
-    /// Most bytes of a frame, without the tag.
+    /// Most bytes of a frame on the network, header and trailer included: at most the transport's
+    /// MTU, and the same on all hosts.
     pub frame_bytes_max: usize,
     /// A host that is at most so many positions behind may come in inside an epoch.
     pub join_window: u64,
@@ -87,8 +92,8 @@ impl Default for Params {
             retain_bytes: 64 << 20,
             receive_bytes: 64 << 20,
             early_bytes_max: 16 << 20,
-            // An Ethernet frame's 1500 bytes without the heads of IPv4 and UDP and a tag.
-            frame_bytes_max: 1440,
+            // An Ethernet frame's 1500 bytes without the heads of IPv4 and UDP.
+            frame_bytes_max: 1472,
             join_window: 1024,
             level: Stage::Agreed,
             times: Times::default(),
@@ -117,8 +122,8 @@ impl Params {
             "others take the turn"
         );
         assert!(
-            self.frame_bytes_max >= 128 && self.frame_bytes_max <= 65_000,
-            "a frame holds its header, and a datagram the frame"
+            self.frame_bytes_max >= FRAME_BYTES_MIN && self.frame_bytes_max <= 65_000,
+            "a frame holds its header and trailer and what is worth both, and a datagram the frame"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Keyed authentication of frames: who has no key is not heard.
+//! Who is heard: modes of a ring, tags, encryption, and counters that pass once.
 //!
 //! A frame with [`Flags::AUTH`] ends in a trailer:
 //!
@@ -7,62 +7,136 @@
 //!  key id  sender  zero  counter  tag (16 bytes)
 //! ```
 //!
-//! The key of a sender is `BLAKE3-derive("exo ring v1", master ‖ ring ‖ sender)`; the tag is keyed
-//! BLAKE3 over header ‖ payload ‖ trailer without tag, cut to 128 bits. The sender is the host that
-//! put the frame on the network, which may be forwarding another's. Its counter begins at its
-//! incarnation, so that it grows over restarts, too. Whoever has the master key can speak as any
-//! host: this stops outsiders, not a corrupt member. Frames are not encrypted.
+//! | mode | flags | the tag is |
+//! | --- | --- | --- |
+//! | open | – | none: whoever reaches the port is heard |
+//! | tagged | AUTH | BLAKE3 keyed with the sender's tag key, over header ‖ payload ‖ trailer without tag, cut to 128 bits |
+//! | encrypted | AUTH, ENCRYPTED | that of the cipher, which hides the payload ([`super::cipher`]) |
+//!
+//! The keys of a sender are BLAKE3-derive(context, master ‖ ring number ‖ sender) with the contexts
+//! "exo ring tag v2" and "exo ring cipher v2". The sender is the host that put the frame on the
+//! network, which may be forwarding another's. Its counter begins at its incarnation, so that it
+//! grows over restarts, too. Whoever has the master key can speak as any host: this stops
+//! outsiders, not a corrupt member.
 //!
 //! Deviation from the specification: there the tag is the author's and its key belongs to
 //! generation and incarnation, so that forwarders must keep every tag. A replayed frame is to the
 //! protocol a late duplicate, which it must bear anyway.
 
-use super::header::{CHECK_AT, Flags, Frame, HEADER_BYTES, TRAILER_BYTES, check_of};
+use core::fmt;
+
+use super::cipher::{Associated, Cipher};
+use super::header::{
+    CHECK_AT, Flags, Frame, HEADER_BYTES, Header, Kind, RingId, TAG_AT, TAG_BYTES, TRAILER_BYTES,
+    write_check,
+};
+use super::key::{Key, KeyId};
 use crate::ids::HostId;
 
-const CONTEXT: &str = "exo ring v1";
-const TAG_AT: usize = 16;
+const TAG_CONTEXT: &str = "exo ring tag v2";
+const CIPHER_CONTEXT: &str = "exo ring cipher v2";
 /// How far a counter may lag behind the highest seen.
 pub const WINDOW: u64 = 1024;
 
-/// The key that all hosts of a ring share.
-#[derive(Clone)]
-pub struct MasterKey {
-    /// Its number, so that two can be told apart while keys change.
-    pub id: u32,
-    /// Its bytes.
-    pub bytes: [u8; 32],
+/// What a ring does to its frames. All hosts of a ring do the same.
+#[derive(Clone, Debug, Default)]
+pub enum Protection {
+    /// Nothing: whoever reaches the port is heard.
+    #[default]
+    Open,
+    /// Frames carry a tag; they can be read on the way and not altered.
+    Tagged(Key),
+    /// Payloads are encrypted, too. Headers stay readable.
+    Encrypted(Key),
 }
 
-impl core::fmt::Debug for MasterKey {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("MasterKey")
-            .field("id", &self.id)
-            .finish_non_exhaustive()
+impl Protection {
+    /// Its name without the key.
+    #[must_use]
+    pub const fn mode(&self) -> Mode {
+        match self {
+            Self::Open => Mode::Open,
+            Self::Tagged(_) => Mode::Tagged,
+            Self::Encrypted(_) => Mode::Encrypted,
+        }
     }
 }
 
-impl MasterKey {
-    fn sender_key(&self, ring: u32, sender: HostId) -> [u8; 32] {
-        let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
-        hasher.update(&self.bytes);
-        hasher.update(&ring.to_le_bytes());
-        hasher.update(&[sender.0]);
-        *hasher.finalize().as_bytes()
+/// The kind of a [`Protection`], as a frame's flags say it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Mode {
+    /// No tag.
+    Open,
+    /// A tag.
+    Tagged,
+    /// A tag, and the payload encrypted.
+    Encrypted,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Open => "open",
+            Self::Tagged => "tagged",
+            Self::Encrypted => "encrypted",
+        })
     }
 }
 
-/// Why a tag was refused.
+impl Mode {
+    /// What a frame with these flags is.
+    #[must_use]
+    pub const fn of(flags: Flags) -> Self {
+        if flags.has(Flags::ENCRYPTED) {
+            Self::Encrypted
+        } else if flags.has(Flags::AUTH) {
+            Self::Tagged
+        } else {
+            Self::Open
+        }
+    }
+
+    /// Bytes that a frame grows by when it is sealed.
+    #[must_use]
+    pub const fn overhead_bytes(self) -> usize {
+        match self {
+            Self::Open => 0,
+            Self::Tagged | Self::Encrypted => TRAILER_BYTES,
+        }
+    }
+
+    const fn flags(self) -> Flags {
+        match self {
+            Self::Open => Flags(0),
+            Self::Tagged => Flags::AUTH,
+            Self::Encrypted => Flags::AUTH.with(Flags::ENCRYPTED),
+        }
+    }
+}
+
+/// Why a well-formed frame was refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum AuthError {
-    /// There is no trailer.
-    #[error("the frame has no tag")]
-    Missing,
-    /// Another key made it.
-    #[error("key {found} is not in use")]
+    /// Its ring is protected in another way.
+    #[error(
+        "its frames are {found}, ours {own} (set key_file and encryption the same on all hosts)"
+    )]
+    Mode {
+        /// What the frame is.
+        found: Mode,
+        /// What this host's frames are.
+        own: Mode,
+    },
+    /// Another key made the tag.
+    #[error(
+        "it has key {found}, not ours, {own} (copy one key file to all hosts; exo keygen --fingerprint FILE shows whose is which)"
+    )]
     Key {
-        /// The key's number.
-        found: u32,
+        /// The first half of its fingerprint.
+        found: KeyId,
+        /// The first half of our key's fingerprint.
+        own: KeyId,
     },
     /// The sender is no host of the ring.
     #[error("host {found} is not in the ring")]
@@ -73,6 +147,18 @@ pub enum AuthError {
     /// The tag is not the key's.
     #[error("the tag is wrong")]
     Tag,
+    /// It comes from one host's address and speaks as another host.
+    #[error("it says that it is host {says} (give each host its own number)")]
+    Impostor {
+        /// Whom it claims to be.
+        says: u8,
+    },
+    /// It speaks as this host.
+    #[error("it says that it is this host, {me} (two hosts have one number: change one)")]
+    OwnId {
+        /// This host.
+        me: u8,
+    },
     /// The counter was seen, or is too old to tell.
     #[error("counter {counter} was seen before")]
     Replay {
@@ -84,82 +170,208 @@ pub enum AuthError {
 /// Seals what one host sends and lets in what the others sealed.
 #[derive(Debug)]
 pub struct Guard {
-    key_id: u32,
+    mode: Mode,
+    key_id: KeyId,
     me: HostId,
     counter: u64,
-    keys: Vec<[u8; 32]>,
-    windows: Vec<ReplayWindow>,
+    /// By host; empty in an open ring.
+    senders: Vec<Sender>,
+}
+
+#[derive(Debug)]
+struct Sender {
+    lock: Lock,
+    window: ReplayWindow,
+}
+
+/// What makes a sender's tags.
+enum Lock {
+    Tag([u8; 32]),
+    Cipher(Box<Cipher>),
+}
+
+/// Without the keys.
+impl fmt::Debug for Lock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Lock")
+    }
 }
 
 impl Guard {
     /// The guard of host `me` among `hosts`; `inc` is its incarnation.
     #[must_use]
-    pub fn new(master: &MasterKey, ring: u32, me: HostId, hosts: usize, inc: u64) -> Self {
-        let keys = (0..=u8::MAX).take(hosts);
+    pub fn new(protection: &Protection, ring: RingId, me: HostId, hosts: usize, inc: u64) -> Self {
+        let derive = |context, key: &Key, host| key.derive(context, ring.number, HostId(host));
+        let tag = |key, host| Lock::Tag(derive(TAG_CONTEXT, key, host));
+        let cipher =
+            |key, host| Lock::Cipher(Box::new(Cipher::new(&derive(CIPHER_CONTEXT, key, host))));
+        let all = (0..=u8::MAX).take(hosts);
+        let (key_id, locks): (_, Vec<_>) = match protection {
+            Protection::Open => (KeyId([0; 4]), Vec::new()),
+            Protection::Tagged(key) => (
+                key.fingerprint().id(),
+                all.map(|host| tag(key, host)).collect(),
+            ),
+            Protection::Encrypted(key) => (
+                key.fingerprint().id(),
+                all.map(|host| cipher(key, host)).collect(),
+            ),
+        };
+        let sender = |lock| Sender {
+            lock,
+            window: ReplayWindow::default(),
+        };
         Self {
-            key_id: master.id,
+            mode: protection.mode(),
+            key_id,
             me,
             counter: inc,
-            keys: keys
-                .map(|host| master.sender_key(ring, HostId(host)))
-                .collect(),
-            windows: vec![ReplayWindow::default(); hosts],
+            senders: locks.into_iter().map(sender).collect(),
         }
     }
 
-    /// Turns a frame that [`super::emit`] made into a sealed one.
+    /// What this guard does to frames.
+    #[must_use]
+    pub const fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Turns a frame that [`super::emit`] made into what goes on the network.
     pub fn seal(&mut self, bytes: &mut Vec<u8>) {
+        let Some(own) = self.senders.get(usize::from(self.me.0)) else {
+            return; // an open ring
+        };
         self.counter += 1;
-        bytes[4] |= Flags::AUTH.0.to_le_bytes()[0];
+        bytes[4] |= self.mode.flags().0.to_le_bytes()[0];
+        let mut trailer = [0; TAG_AT];
+        trailer[..4].copy_from_slice(&self.key_id.0);
+        trailer[4] = self.me.0;
+        trailer[8..].copy_from_slice(&self.counter.to_le_bytes());
         let (head, payload) = bytes
             .split_first_chunk_mut::<HEADER_BYTES>()
             .expect("a frame has a header");
-        let check = check_of(head, payload);
-        head[CHECK_AT..].copy_from_slice(&check.to_le_bytes());
-        bytes.extend_from_slice(&self.key_id.to_le_bytes());
-        bytes.extend_from_slice(&[self.me.0, 0, 0, 0]);
-        bytes.extend_from_slice(&self.counter.to_le_bytes());
-        let tag = tag_of(&self.keys[usize::from(self.me.0)], bytes);
+        let cipher_tag = match &own.lock {
+            Lock::Tag(_) => None,
+            Lock::Cipher(cipher) => Some(cipher.close(&associated(head, &trailer), payload)),
+        };
+        bytes.extend_from_slice(&trailer);
+        write_check(bytes);
+        let tag = match (&own.lock, cipher_tag) {
+            (Lock::Tag(key), _) => tag_of(key, bytes),
+            (Lock::Cipher(_), tag) => tag.expect("just made"),
+        };
         bytes.extend_from_slice(&tag);
     }
 
-    /// Verifies the tag of a parsed frame, whose bytes are `bytes`.
+    /// Lets in what host `from` put on the network: `frame` was parsed from `bytes`. What comes out
+    /// is the frame as its author made it; an encrypted payload is in `plain`, which needs a
+    /// capacity of 65535 bytes for that not to allocate.
     ///
     /// # Errors
     ///
-    /// [`AuthError`] unless a host of the ring made the tag and its counter is new.
-    pub fn open(&mut self, frame: &Frame<'_>, bytes: &[u8]) -> Result<(), AuthError> {
-        let trailer = frame.trailer.ok_or(AuthError::Missing)?;
-        let (found, sender) = (u32_at(trailer, 0), trailer[4]);
-        if found != self.key_id {
-            return Err(AuthError::Key { found });
+    /// [`AuthError`] unless it is protected as this ring is, a host of the ring made the tag, that
+    /// host is `from` and not this one, and its counter is new. In an open ring, where nobody can
+    /// prove anything, who sent it must be `from` unless the frame was forwarded.
+    pub fn open<'a>(
+        &mut self,
+        from: HostId,
+        frame: Frame<'a>,
+        bytes: &[u8],
+        plain: &'a mut Vec<u8>,
+    ) -> Result<Frame<'a>, AuthError> {
+        let (found, own) = (Mode::of(frame.header.flags), self.mode);
+        if found != own {
+            return Err(AuthError::Mode { found, own });
         }
-        let Some(key) = self.keys.get(usize::from(sender)) else {
-            return Err(AuthError::Sender { found: sender });
+        let Some(trailer) = frame.trailer else {
+            return self.open_untagged(from, frame);
         };
-        let tagged = &bytes[..bytes.len() - TRAILER_BYTES + TAG_AT];
-        let computed = tag_of(key, tagged);
-        // All bytes are compared, whichever differs first.
-        let found_tag = &trailer[TAG_AT..];
-        let differs = found_tag
-            .iter()
-            .zip(computed)
-            .fold(0, |sum, (a, b)| sum | (a ^ b));
-        if differs != 0 || trailer[5..8] != [0; 3] {
+        let (found, own) = (KeyId(part(trailer, 0)), self.key_id);
+        if found != own {
+            return Err(AuthError::Key { found, own });
+        }
+        let says = trailer[4];
+        let Some(sender) = self.senders.get_mut(usize::from(says)) else {
+            return Err(AuthError::Sender { found: says });
+        };
+        let tag = part(trailer, TAG_AT);
+        let payload = match &sender.lock {
+            Lock::Tag(key) => {
+                let tagged = &bytes[..bytes.len() - TAG_BYTES];
+                if !are_equal(&tag, &tag_of(key, tagged)) {
+                    return Err(AuthError::Tag);
+                }
+                frame.payload
+            }
+            Lock::Cipher(cipher) => {
+                let head = bytes.first_chunk().expect("it was parsed");
+                let associated = associated(head, &part(trailer, 0));
+                plain.clear();
+                plain.resize(frame.payload.len(), 0);
+                cipher
+                    .open(&associated, frame.payload, plain, &tag)
+                    .map_err(|_| AuthError::Tag)?;
+                plain
+            }
+        };
+        if trailer[5..8] != [0; 3] {
             return Err(AuthError::Tag);
         }
-        let counter = u64::from_le_bytes(*trailer[8..].first_chunk().expect("inside the trailer"));
-        self.windows[usize::from(sender)].admit(counter)
+        who(self.me, from, HostId(says))?;
+        sender.window.admit(u64::from_le_bytes(part(trailer, 8)))?;
+        Ok(Frame {
+            header: without_seal(frame.header),
+            payload,
+            trailer: None,
+        })
+    }
+
+    fn open_untagged<'a>(&self, from: HostId, frame: Frame<'a>) -> Result<Frame<'a>, AuthError> {
+        let header = &frame.header;
+        let can_be_forwarded = matches!(header.kind, Kind::Turn | Kind::Install);
+        if !(can_be_forwarded && header.flags.has(Flags::RTX)) {
+            who(self.me, from, header.src)?;
+        }
+        Ok(frame)
     }
 }
 
-fn u32_at(trailer: &[u8; TRAILER_BYTES], at: usize) -> u32 {
-    u32::from_le_bytes(*trailer[at..].first_chunk().expect("inside the trailer"))
+/// Whether `says` may be what `from` says it is.
+fn who(me: HostId, from: HostId, says: HostId) -> Result<(), AuthError> {
+    if says == me || from == me {
+        return Err(AuthError::OwnId { me: me.0 });
+    }
+    if says != from {
+        return Err(AuthError::Impostor { says: says.0 });
+    }
+    Ok(())
 }
 
-fn tag_of(key: &[u8; 32], tagged: &[u8]) -> [u8; 16] {
+fn without_seal(header: Header) -> Header {
+    let flags = header.flags.without(Flags::AUTH).without(Flags::ENCRYPTED);
+    Header { flags, ..header }
+}
+
+fn part<const N: usize>(trailer: &[u8; TRAILER_BYTES], at: usize) -> [u8; N] {
+    *trailer[at..].first_chunk().expect("inside the trailer")
+}
+
+fn associated(head: &[u8; HEADER_BYTES], trailer: &[u8; TAG_AT]) -> Associated {
+    let mut associated = [0; CHECK_AT + TAG_AT];
+    associated[..CHECK_AT].copy_from_slice(&head[..CHECK_AT]);
+    associated[CHECK_AT..].copy_from_slice(trailer);
+    associated
+}
+
+fn tag_of(key: &[u8; 32], tagged: &[u8]) -> [u8; TAG_BYTES] {
     let hash = blake3::keyed_hash(key, tagged);
     *hash.as_bytes().first_chunk().expect("16 of 32 bytes")
+}
+
+/// Looks at all bytes, whichever differs first.
+fn are_equal(found: &[u8; TAG_BYTES], computed: &[u8; TAG_BYTES]) -> bool {
+    let pairs = found.iter().zip(computed);
+    pairs.fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
 }
 
 /// Which counters of one sender were seen.

@@ -3,16 +3,20 @@
 use crate::ids::{Epoch, HostId, Position};
 
 /// Bytes of the header.
-pub const HEADER_BYTES: usize = 56;
+pub const HEADER_BYTES: usize = 60;
 /// Bytes of the trailer of an authenticated frame.
 pub const TRAILER_BYTES: usize = 32;
+/// Where the tag begins in the trailer.
+pub(super) const TAG_AT: usize = 16;
+/// Bytes of a tag.
+pub(super) const TAG_BYTES: usize = TRAILER_BYTES - TAG_AT;
 /// The first two bytes of every frame.
 pub const MAGIC: u16 = 0x7845;
 /// The only version there is.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// Offset of the check in the header.
-pub(super) const CHECK_AT: usize = 52;
+pub(super) const CHECK_AT: usize = 56;
 
 /// What a frame is.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -89,13 +93,15 @@ impl Flags {
     pub const EMPTY: Self = Self(32);
     /// A trailer with a tag follows the payload.
     pub const AUTH: Self = Self(64);
+    /// The payload is encrypted; only with [`Flags::AUTH`].
+    pub const ENCRYPTED: Self = Self(128);
     /// For the host in `dst` only.
     pub const UNICAST: Self = Self(256);
     /// A planned change of epoch.
     pub const PLANNED: Self = Self(512);
 
     /// Bits that a receiver knows.
-    const KNOWN: u16 = 1 | 2 | 4 | 8 | 16 | 32 | 64 | 256 | 512;
+    const KNOWN: u16 = 1 | 2 | 4 | 8 | 16 | 32 | 64 | 128 | 256 | 512;
     /// Bits that a receiver may ignore.
     const IGNORED: u16 = 0xF000;
 
@@ -118,6 +124,15 @@ impl Flags {
     }
 }
 
+/// What all hosts of a ring must agree on before they hear each other.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct RingId {
+    /// The ring's number.
+    pub number: u32,
+    /// The number of the table of hosts, see [`super::table::digest`].
+    pub table: u32,
+}
+
 /// The header's fields; magic, version, length and check are made and tested on the way.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Header {
@@ -129,8 +144,8 @@ pub struct Header {
     pub src: HostId,
     /// For whom, with [`Flags::UNICAST`].
     pub dst: HostId,
-    /// Which ring.
-    pub ring: u32,
+    /// Which ring, as the author knows it.
+    pub ring: RingId,
     /// Low half of the generation; 0 before there is one.
     pub generation: u32,
     /// The epoch.
@@ -168,16 +183,26 @@ pub enum ParseError {
         found: u16,
     },
     /// A version that this host does not speak.
-    #[error("version {found} is not spoken here")]
+    #[error("it speaks version {found}, this host {VERSION} (run the same release on all hosts)")]
     Version {
         /// What was found.
         found: u8,
     },
     /// Another ring's frame.
-    #[error("the frame belongs to ring {found}")]
+    #[error("it belongs to ring {found}, this host to ring {own} (give one of them another port)")]
     Ring {
         /// What was found.
         found: u32,
+        /// This host's ring.
+        own: u32,
+    },
+    /// Its table of hosts is another.
+    #[error("its table of hosts is {found:08x}, ours {own:08x} (make the host tables the same)")]
+    Table {
+        /// The number of its table.
+        found: u32,
+        /// The number of ours.
+        own: u32,
     },
     /// The payload's length and the frame's do not fit.
     #[error("{found_bytes} bytes where the header announces {announced_bytes}")]
@@ -237,13 +262,13 @@ impl<'a> Frame<'a> {
     /// # Errors
     ///
     /// The first [`ParseError`] found.
-    pub fn parse(bytes: &'a [u8], ring: u32) -> Result<Self, ParseError> {
+    pub fn parse(bytes: &'a [u8], ring: RingId) -> Result<Self, ParseError> {
         let len_bytes = bytes.len();
         let Some((head, rest)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
             return Err(ParseError::Truncated { len_bytes });
         };
         let raw = RawHeader(head);
-        raw.known_here(ring)?;
+        raw.known_here()?;
         let flags = raw.u16(4);
         let trailer_bytes = if flags & Flags::AUTH.0 == 0 {
             0
@@ -259,10 +284,13 @@ impl<'a> Frame<'a> {
             });
         }
         let (payload, trailer) = rest.split_at(payload_bytes);
-        let (found, computed) = (raw.u32(CHECK_AT), check_of(head, payload));
+        let checked = &rest[..payload_bytes + trailer.len().min(TAG_AT)];
+        let (found, computed) = (raw.u32(CHECK_AT), check_of(head, checked));
         if found != computed {
             return Err(ParseError::Check { found, computed });
         }
+        // After the check: a changed bit must not look like another configuration.
+        raw.same_ring(ring)?;
         let header = raw.header(flags)?;
         Ok(Self {
             header,
@@ -293,16 +321,33 @@ impl RawHeader<'_> {
         u64::from_le_bytes(self.chunk(at))
     }
 
-    fn known_here(&self, ring: u32) -> Result<(), ParseError> {
-        let (magic, version, found_ring) = (self.u16(0), self.0[2], self.u32(8));
+    fn known_here(&self) -> Result<(), ParseError> {
+        let (magic, version) = (self.u16(0), self.0[2]);
         if magic != MAGIC {
             return Err(ParseError::Magic { found: magic });
         }
         if version != VERSION {
             return Err(ParseError::Version { found: version });
         }
-        if found_ring != ring {
-            return Err(ParseError::Ring { found: found_ring });
+        Ok(())
+    }
+
+    fn ring(&self) -> RingId {
+        RingId {
+            number: self.u32(8),
+            table: self.u32(52),
+        }
+    }
+
+    fn same_ring(&self, ring: RingId) -> Result<(), ParseError> {
+        let found = self.ring();
+        if found.number != ring.number {
+            let (found, own) = (found.number, ring.number);
+            return Err(ParseError::Ring { found, own });
+        }
+        if found.table != ring.table {
+            let (found, own) = (found.table, ring.table);
+            return Err(ParseError::Table { found, own });
         }
         Ok(())
     }
@@ -311,7 +356,8 @@ impl RawHeader<'_> {
         let Some(kind) = Kind::from_byte(self.0[3]) else {
             return Err(ParseError::Kind { found: self.0[3] });
         };
-        if flags & !(Flags::KNOWN | Flags::IGNORED) != 0 {
+        let is_half_sealed = flags & Flags::ENCRYPTED.0 != 0 && flags & Flags::AUTH.0 == 0;
+        if flags & !(Flags::KNOWN | Flags::IGNORED) != 0 || is_half_sealed {
             return Err(ParseError::Flags { found: flags });
         }
         let (part, parts) = (self.u16(44), self.u16(46));
@@ -323,7 +369,7 @@ impl RawHeader<'_> {
             flags: Flags(flags & Flags::KNOWN),
             src: HostId(self.0[6]),
             dst: HostId(self.0[7]),
-            ring: self.u32(8),
+            ring: self.ring(),
             generation: self.u32(12),
             epoch: Epoch(self.u64(16)),
             seq: Position(self.u64(24)),
@@ -337,11 +383,20 @@ impl RawHeader<'_> {
     }
 }
 
-/// CRC32C of the header, its check field taken as zero, and the payload.
-pub(super) fn check_of(head: &[u8; HEADER_BYTES], payload: &[u8]) -> u32 {
+/// CRC32C of the header, its check field taken as zero, the payload, and the trailer without tag.
+fn check_of(head: &[u8; HEADER_BYTES], rest: &[u8]) -> u32 {
     let mut check = crc32c::crc32c(&head[..CHECK_AT]);
     check = crc32c::crc32c_append(check, &[0; 4]);
-    crc32c::crc32c_append(check, payload)
+    crc32c::crc32c_append(check, rest)
+}
+
+/// Writes the check of a frame whose tag is not there yet.
+pub(super) fn write_check(bytes: &mut [u8]) {
+    let (head, rest) = bytes
+        .split_first_chunk_mut::<HEADER_BYTES>()
+        .expect("a frame has a header");
+    let check = check_of(head, rest);
+    head[CHECK_AT..].copy_from_slice(&check.to_le_bytes());
 }
 
 /// The frame's bytes, unsealed; [`super::auth::Guard::seal`] adds the tag.
@@ -354,8 +409,7 @@ pub fn emit(header: &Header, payload: &[u8]) -> Vec<u8> {
         .expect("just made");
     write_fields(head, header, len);
     rest.copy_from_slice(payload);
-    let check = check_of(head, payload);
-    head[CHECK_AT..].copy_from_slice(&check.to_le_bytes());
+    write_check(&mut bytes);
     bytes
 }
 
@@ -365,7 +419,7 @@ fn write_fields(head: &mut [u8; HEADER_BYTES], header: &Header, len: u16) {
     put(2, &[VERSION, header.kind as u8]);
     put(4, &header.flags.0.to_le_bytes());
     put(6, &[header.src.0, header.dst.0]);
-    put(8, &header.ring.to_le_bytes());
+    put(8, &header.ring.number.to_le_bytes());
     put(12, &header.generation.to_le_bytes());
     put(16, &header.epoch.0.to_le_bytes());
     put(24, &header.seq.0.to_le_bytes());
@@ -376,4 +430,5 @@ fn write_fields(head: &mut [u8; HEADER_BYTES], header: &Header, len: u16) {
     put(46, &header.parts.to_le_bytes());
     put(48, &header.count.to_le_bytes());
     put(50, &len.to_le_bytes());
+    put(52, &header.ring.table.to_le_bytes());
 }

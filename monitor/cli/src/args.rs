@@ -7,7 +7,9 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Parser, Subcommand};
 use exo_monitor::config::GroupSettings;
 
-use crate::commands::{completions, config, demo, detach, members, preloaded, run, sockets, why};
+use crate::commands::{
+    completions, config, demo, detach, keygen, members, preloaded, run, sockets, why,
+};
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 no monitor, 5 findings; \
     `exo run`: the program's own, or 125 exo failed, 126 the program cannot be served, \
@@ -51,6 +53,8 @@ pub(crate) enum Command {
     /// Check, show or describe the configuration.
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Make the key that the hosts of a ring share.
+    Keygen(keygen::KeygenArgs),
     /// Whether this machine is fit for Exo.
     Doctor,
     /// Watch unmodified programs share one order.

@@ -470,3 +470,58 @@ fn reader_that_has_seen_enough_is_no_error() {
     answer.expect(0, "", "");
     drop(world);
 }
+
+#[test]
+fn keygen_writes_a_key_for_its_owner_and_prints_its_fingerprint_only() {
+    let world = World::new();
+    let made = world.run("keygen --out @/key");
+    made.expect(0, "fingerprint", "");
+    let key = fs::read_to_string(world.path("key")).unwrap();
+    assert!(key.starts_with("exo-key-1:") && key.lines().count() == 1);
+    let digits = key.split(':').nth(1).unwrap();
+    assert!(!made.stdout.contains(&digits[..8]), "{}", made.stdout);
+    let mode = fs::metadata(world.path("key"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o7777, 0o600);
+
+    world.run("keygen --out @/key").expect(1, "", "--force");
+    assert_eq!(fs::read_to_string(world.path("key")).unwrap(), key);
+    world
+        .run("keygen --out @/key --force")
+        .expect(0, "fingerprint", "");
+    assert_ne!(fs::read_to_string(world.path("key")).unwrap(), key);
+    world
+        .run("keygen --out @/none/key")
+        .expect(1, "", "a folder that you can write");
+    world.run("keygen --force").expect(2, "", "--out");
+
+    let again = world.run("keygen --json --fingerprint @/key").json();
+    let fingerprint = again["fingerprint"].as_str().unwrap();
+    world
+        .run("keygen --fingerprint @/key")
+        .expect(0, fingerprint, "");
+    assert!(again["key"].is_null());
+    world
+        .run("keygen --fingerprint @/none")
+        .expect(1, "", "cannot read the key");
+    let source = world.file("cut.source", &key[..40]);
+    world.copy(&source, "cut", 0o644);
+    let cut = world.run("keygen --fingerprint @/cut");
+    cut.expect(1, "", "chmod 600");
+}
+
+#[test]
+fn keygen_prints_a_key_where_no_file_is_named() {
+    let world = World::new();
+    let printed = world.run("keygen");
+    printed.expect(0, "exo-key-1:", "fingerprint");
+    assert_eq!(printed.stdout.lines().count(), 1);
+    let document = world.run("keygen --json").json();
+    assert_eq!(document["schema"], "exo.keygen/1");
+    assert!(document["key"].as_str().unwrap().starts_with("exo-key-1:"));
+    let filed = world.run("keygen --json --out @/key").json();
+    assert!(filed["key"].is_null());
+    assert_eq!(filed["fingerprint"].as_str().unwrap().len(), 19);
+}

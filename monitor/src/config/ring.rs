@@ -56,6 +56,8 @@ pub struct RingSettings {
     pub key_file: Option<PathBuf>,
     /// Whether frames carry a tag that only owners of the key can make.
     pub authentication: bool,
+    /// Whether frames can be read only by owners of the key; the same on every host.
+    pub encryption: bool,
     /// Folder for what must survive a restart; each monitor has its own.
     pub state: PathBuf,
     /// When a message is handed to the receivers.
@@ -75,6 +77,7 @@ impl Default for RingSettings {
             broadcast: None,
             key_file: None,
             authentication: true,
+            encryption: false,
             state: PathBuf::from(STATE_FOLDER),
             deliver: Level::default(),
             minority: Minority::default(),
@@ -191,6 +194,13 @@ pub(super) fn ring(reading: &mut Reading<'_>, root: &mut Fields<'_>) -> RingSett
                 reading,
                 "authentication",
                 default.authentication,
+                boolean,
+                ToString::to_string,
+            ),
+            encryption: fields.value(
+                reading,
+                "encryption",
+                default.encryption,
                 boolean,
                 ToString::to_string,
             ),
@@ -459,6 +469,12 @@ fn check_ring(reading: &mut Reading<'_>, span: &Span, hosts: &[HostSettings], ri
             "hosts need a key, and [ring] names none".to_owned(),
             "make one with `exo keygen`, copy it to every host, and add key_file = \"PATH\" \
              (or authentication = false, if nobody else can reach the network)",
+        );
+    }
+    if ring.encryption && !ring.authentication {
+        wrong(
+            "encryption without authentication would hide what anybody can alter".to_owned(),
+            "leave authentication out, or take encryption = true away",
         );
     }
     match ring.transport {

@@ -4,8 +4,9 @@ use serde_json::{Value, json};
 
 use super::Control;
 use super::session::Socket;
+use crate::config::RingSettings;
 use crate::engine_thread::command::{Command, RingUsage, Usage};
-use libexo::engine::ring::Inspection;
+use libexo::engine::ring::{DropReason, Inspection};
 use libexo::ids::{HostId, SessionId};
 use libexo::shm::socket_page::membership_state;
 use libexo::sync::Ordering;
@@ -78,7 +79,7 @@ impl Control {
             "number": settings.number,
             "host": name(used.me),
             "transport": settings.transport.name(),
-            "authentication": settings.authentication,
+            "protection": protection(settings),
             "deliver": settings.deliver,
             "minority": settings.minority,
             "state": ring_state(state),
@@ -98,6 +99,7 @@ impl Control {
                 "name": host.name,
                 "address": host.address.to_string(),
                 "is_member": state.ring.contains(&id),
+                "refused": used.refused.get(&id),
             })).collect::<Vec<_>>(),
             "foreign_messages": used.foreign,
             "frames": {
@@ -109,6 +111,9 @@ impl Control {
                 "gaps_asked_for": counted.nacks,
                 "repaired_turns": counted.repairs,
                 "relayed_turns": counted.relays,
+                "dropped": DropReason::ALL.iter()
+                    .map(|reason| (reason.name().to_owned(), json!(counted.dropped(*reason))))
+                    .collect::<serde_json::Map<_, _>>(),
             },
         })
     }
@@ -185,6 +190,14 @@ impl Control {
             "demoted_because": socket.demoted.map(libexo::control::message::DemoteReason::name),
             "memberships": memberships,
         })
+    }
+}
+
+const fn protection(settings: &RingSettings) -> &'static str {
+    match (settings.authentication, settings.encryption) {
+        (false, _) => "open",
+        (true, false) => "tagged",
+        (true, true) => "encrypted",
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the control thread and the engine thread tell each other: two bounded queues.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -141,6 +142,8 @@ pub(crate) struct RingUsage {
     pub(crate) traffic: Counters,
     /// Messages for groups that this monitor does not have, and those in no known form.
     pub(crate) foreign: u64,
+    /// Why frames of a host are refused, as last told.
+    pub(crate) refused: BTreeMap<HostId, String>,
 }
 
 #[derive(Clone, Debug)]

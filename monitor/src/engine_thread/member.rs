@@ -1,7 +1,7 @@
 //! What the engine thread of a host does beside that of a ring of one: hear, send, and deliver what
 //! others submitted, as far as the logs have room.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use libexo::engine::ring::Ring;
@@ -10,6 +10,7 @@ use libexo::ids::{GroupId, HostId, Seq};
 use libexo::shm::board::Counter;
 use libexo::shm::log::Origin;
 use libexo::time::Time;
+use libexo::transport::DropReason;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::State;
@@ -28,6 +29,10 @@ const LEAVE_MAX: Duration = Duration::from_secs(2);
 /// they may take for ever.
 const HELD_MAX: Duration = Duration::from_millis(100);
 
+const LOOK_FOR_STRANGERS: Duration = Duration::from_millis(500);
+/// How long a complaint that goes on is not repeated.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
+
 /// The other hosts, as the engine thread knows them.
 #[derive(Debug)]
 pub(super) struct Links {
@@ -45,6 +50,36 @@ pub(super) struct Links {
     /// The engine takes no more submissions before frames or time come.
     pub(super) is_full: bool,
     foreign: u64,
+    /// Why frames of a host are refused, as last told.
+    refused: BTreeMap<HostId, String>,
+    strangers: Strangers,
+}
+
+/// Frames from addresses that no host has: a table of hosts that somebody else has otherwise.
+#[derive(Debug, Default)]
+struct Strangers {
+    seen: u64,
+    look_at: Option<Time>,
+    told: Option<Time>,
+}
+
+impl Strangers {
+    fn look(&mut self, now: Time, network: &mut Network) {
+        if self.look_at.is_some_and(|at| now < at) {
+            return;
+        }
+        self.look_at = Some(now.after(LOOK_FOR_STRANGERS));
+        let seen = network.counters().dropped(DropReason::UnknownSource);
+        let is_new = std::mem::replace(&mut self.seen, seen) < seen;
+        if is_new && self.told.is_none_or(|told| now >= told.after(TELL_AGAIN)) {
+            self.told = Some(now);
+            tracing::error!(
+                frames = seen,
+                "frames come from an address that no [[host]] has: they are dropped; give all \
+                 hosts the same table"
+            );
+        }
+    }
 }
 
 /// One delivery, kept.
@@ -85,6 +120,8 @@ impl Links {
             parked: None,
             is_full: false,
             foreign: 0,
+            refused: BTreeMap::new(),
+            strangers: Strangers::default(),
         };
         (engine, links)
     }
@@ -123,6 +160,7 @@ impl<Tell: Fn()> State<Tell> {
             return 0;
         };
         let frames = links.network.receive(now, &mut self.engine);
+        links.strangers.look(now, &mut links.network);
         if frames > 0 {
             links.is_full = false;
         }
@@ -281,6 +319,12 @@ impl<Tell: Fn()> State<Tell> {
                     );
                     self.groups.tell_of_gap();
                 }
+                Notice::Refused { host, error } => {
+                    let links = self.links.as_mut().expect("a ring of several");
+                    let name = links.labels.name(host);
+                    tracing::error!(host = name, "frames of this host are refused: {error}");
+                    links.refused.insert(host, error.to_string());
+                }
                 Notice::Generation(generation) => tracing::info!(generation, "generation entered"),
                 Notice::Fatal(violation) => panic!("{violation}"),
             }
@@ -330,6 +374,7 @@ impl<Tell: Fn()> State<Tell> {
             inspection: self.engine.inspect()?,
             traffic: links.network.counters(),
             foreign: links.foreign,
+            refused: links.refused.clone(),
         })
     }
 }

@@ -15,13 +15,15 @@ use libexo::transport::raw::{self, RawConfig, RawTransport};
 use libexo::transport::tcp::{TcpConfig, TcpTransport};
 use libexo::transport::udp::{self, UdpConfig, UdpTransport};
 use libexo::transport::{Counters, Destination, Inbox, MacAddress, OpenError, Peers, Transport};
-use libexo::wire::auth::MasterKey;
-use libexo::wire::header::TRAILER_BYTES;
+use libexo::wire::RingId;
+use libexo::wire::auth::Protection;
 use libexo::wire::record::Record;
+use libexo::wire::table::{self, Row};
 
 use super::envelope::Labels;
 use crate::clock;
 use crate::config::{HostSettings, Level, Minority, RingSettings, TransportKind};
+use crate::key_file::{self, KeyFileError};
 
 /// Frames that one call of the system may bring.
 const INBOX_SLOTS: usize = 64;
@@ -43,6 +45,9 @@ pub enum NetworkError {
     /// The folder for what must survive.
     #[error("cannot use the folder of the ring: {0}")]
     Folder(#[from] FolderError),
+    /// The key.
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
     /// What is in it.
     #[error("cannot keep the vote of this host: {0}")]
     Vote(#[from] JournalError),
@@ -89,10 +94,10 @@ impl Host {
         let (mut vote, found) = Vote::open(Folder::open(&ring.state)?)?;
         let boot_inc = boot_inc();
         let stored = stored(found);
-        let key: Option<MasterKey> = None;
-        let tag_bytes = if key.is_some() { TRAILER_BYTES } else { 0 };
+        let protection = protection(ring)?;
+        let seal_bytes = protection.mode().overhead_bytes();
         let params = Params {
-            frame_bytes_max: transport.mtu().min(FRAME_BYTES_MAX) - tag_bytes,
+            frame_bytes_max: transport.mtu().min(FRAME_BYTES_MAX) - seal_bytes,
             level: match ring.deliver {
                 Level::Agreed => Stage::Agreed,
                 Level::Safe => Stage::Safe,
@@ -102,12 +107,15 @@ impl Host {
         let setup = Setup {
             me,
             hosts: hosts.len(),
-            ring: ring.number,
+            ring: RingId {
+                number: ring.number,
+                table: table(hosts),
+            },
             boot_inc,
             stored,
             seed: RandomState::new().hash_one(()),
             params,
-            key,
+            protection,
         };
         let now = clock::now();
         let mut engine = Ring::member(&setup, now);
@@ -119,7 +127,7 @@ impl Host {
             hosts = hosts.len(),
             transport = ring.transport.name(),
             frame_bytes = params.frame_bytes_max,
-            authentication = setup.key.is_some(),
+            protection = %setup.protection.mode(),
             "host of a ring"
         );
         Ok(Some(Self {
@@ -270,6 +278,40 @@ fn macs(me: HostId, hosts: &[HostSettings]) -> Peers<MacAddress> {
         }
     }
     peers
+}
+
+fn protection(ring: &RingSettings) -> Result<Protection, NetworkError> {
+    if !ring.authentication {
+        return Ok(Protection::Open);
+    }
+    let path = ring.key_file.as_deref();
+    let key = key_file::read(path.expect("checked when the configuration was read"))?;
+    tracing::info!(key = %key.fingerprint(), "key of the ring");
+    Ok(match ring.encryption {
+        true => Protection::Encrypted(key),
+        false => Protection::Tagged(key),
+    })
+}
+
+/// The number of the table of hosts.
+fn table(hosts: &[HostSettings]) -> u32 {
+    let addresses = |host: &HostSettings| {
+        let mac = host.mac.map(|mac| mac.to_string());
+        [Some(host.address.to_string()), mac]
+            .into_iter()
+            .flatten()
+            .collect()
+    };
+    let addresses: Vec<Vec<String>> = hosts.iter().map(addresses).collect();
+    let rows = (0..=u8::MAX).map(HostId).zip(hosts).zip(&addresses);
+    let rows: Vec<_> = rows
+        .map(|((host, settings), addresses)| Row {
+            host,
+            name: &settings.name,
+            addresses,
+        })
+        .collect();
+    table::digest(&rows)
 }
 
 /// A number above those of earlier starts: microseconds since 1970, then 12 random bits.

@@ -3,7 +3,8 @@
 use libexo::engine::ring::{Ring, Setup};
 use libexo::engine::{Admit, Engine, Frame, PersistId, Port, Submission};
 use libexo::ids::GroupId;
-use libexo::wire::auth::MasterKey;
+use libexo::wire::auth::Protection;
+use libexo::wire::key::Key;
 use libexo::wire::record::Record;
 
 use super::{Cluster, RING, What, hash, host_id};
@@ -132,9 +133,11 @@ impl Cluster<'_> {
         } else {
             life
         };
-        let key = MasterKey {
-            id: 3,
-            bytes: [9; 32],
+        let key = Key::from_bytes([9; 32]);
+        let protection = match (self.plan.sealed, self.plan.seed % 2) {
+            (false, _) => Protection::Open,
+            (true, 0) => Protection::Tagged(key),
+            (true, _) => Protection::Encrypted(key),
         };
         let setup = Setup {
             me: host_id(host),
@@ -144,7 +147,7 @@ impl Cluster<'_> {
             stored,
             seed: self.prng.next(),
             params: self.plan.params,
-            key: self.plan.sealed.then_some(key),
+            protection,
         };
         let own = &mut self.hosts[host];
         own.life = life;

@@ -12,14 +12,17 @@ use std::collections::BinaryHeap;
 use libexo::engine::ring::Ring;
 use libexo::ids::{GroupId, HostId};
 use libexo::time::Time;
-use libexo::wire::digest;
+use libexo::wire::{RingId, digest};
 
 use crate::checker::{Broken, Checker};
 use crate::outcome::{Failure, Outcome};
 use crate::plan::Plan;
 use crate::prng::Prng;
 
-const RING: u32 = 7;
+const RING: RingId = RingId {
+    number: 7,
+    table: 0x7AB1_E000,
+};
 /// Time in which everything must have come right after the last fault.
 const HEAL: u64 = 60_000_000_000;
 /// Events after which a schedule is called endless.

@@ -108,6 +108,14 @@ impl Cluster<'_> {
             match notice {
                 Notice::Gap { .. } => self.checker.gap(me),
                 Notice::Generation(_) => {}
+                // A changed bit may be that of the version.
+                Notice::Refused { .. } if self.plan.corruption > 0 => {}
+                Notice::Refused { host, error } => {
+                    return Err(Broken {
+                        guarantee: "hosts that are configured alike hear each other",
+                        seen: format!("{me:?} refuses {host:?}: {error}"),
+                    });
+                }
                 Notice::Fatal(violation) => {
                     let seen = format!("{me:?} {}", violation.found);
                     return Err(Broken {

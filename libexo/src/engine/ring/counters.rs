@@ -1,18 +1,35 @@
 //! What a host counts: frames dropped, by reason, and the rare branches.
 
-use crate::wire::ParseError;
+use crate::wire::auth::AuthError;
+use crate::wire::{FrameError, ParseError};
 
-/// Why a frame was dropped.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// Why a frame was dropped. `docs/wire.md` lists all of them.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 #[repr(u8)]
 pub enum DropReason {
     /// It does not have the form of a frame.
     Malformed,
     /// Its bytes changed on the way.
     Check,
-    /// Its tag is missing, wrong or was seen before.
+    /// It speaks another version.
+    Version,
+    /// It is for another ring.
+    Ring,
+    /// Its table of hosts is another.
+    Table,
+    /// It is open, tagged or encrypted, and this host's ring is not.
+    Mode,
+    /// Another key sealed it.
+    Key,
+    /// Its tag is wrong.
     Tag,
-    /// It is for another ring or another host, or comes from no configured one.
+    /// Its counter was seen before.
+    Replay,
+    /// It comes from one host and speaks as another.
+    Impostor,
+    /// It speaks as this host.
+    OwnId,
+    /// It is for another host, or comes from no configured one.
     NotForUs,
     /// It belongs to another generation.
     Generation,
@@ -33,13 +50,83 @@ pub enum DropReason {
 }
 
 impl DropReason {
-    const COUNT: usize = 12;
+    /// All of them.
+    pub const ALL: [Self; 20] = [
+        Self::Malformed,
+        Self::Check,
+        Self::Version,
+        Self::Ring,
+        Self::Table,
+        Self::Mode,
+        Self::Key,
+        Self::Tag,
+        Self::Replay,
+        Self::Impostor,
+        Self::OwnId,
+        Self::NotForUs,
+        Self::Generation,
+        Self::OldEpoch,
+        Self::NewEpoch,
+        Self::Held,
+        Self::NotWorking,
+        Self::Fork,
+        Self::Unexpected,
+        Self::Incarnation,
+    ];
+    const COUNT: usize = Self::ALL.len();
 
-    pub(super) const fn of(error: &ParseError) -> Self {
+    /// Its name in reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Check => "check",
+            Self::Version => "version",
+            Self::Ring => "ring",
+            Self::Table => "table",
+            Self::Mode => "mode",
+            Self::Key => "key",
+            Self::Tag => "tag",
+            Self::Replay => "replay",
+            Self::Impostor => "impostor",
+            Self::OwnId => "own_id",
+            Self::NotForUs => "not_for_us",
+            Self::Generation => "generation",
+            Self::OldEpoch => "old_epoch",
+            Self::NewEpoch => "new_epoch",
+            Self::Held => "held",
+            Self::NotWorking => "not_working",
+            Self::Fork => "fork",
+            Self::Unexpected => "unexpected",
+            Self::Incarnation => "incarnation",
+        }
+    }
+
+    /// The reason behind an error of the frame itself.
+    #[must_use]
+    pub const fn of(error: &FrameError) -> Self {
         match error {
-            ParseError::Check { .. } => Self::Check,
-            ParseError::Ring { .. } => Self::NotForUs,
-            _ => Self::Malformed,
+            FrameError::Form(error) => match error {
+                ParseError::Check { .. } => Self::Check,
+                ParseError::Version { .. } => Self::Version,
+                ParseError::Ring { .. } => Self::Ring,
+                ParseError::Table { .. } => Self::Table,
+                ParseError::Truncated { .. }
+                | ParseError::Magic { .. }
+                | ParseError::Length { .. }
+                | ParseError::Kind { .. }
+                | ParseError::Flags { .. }
+                | ParseError::Part { .. } => Self::Malformed,
+            },
+            FrameError::Seal(error) => match error {
+                AuthError::Mode { .. } => Self::Mode,
+                AuthError::Key { .. } => Self::Key,
+                AuthError::Tag => Self::Tag,
+                AuthError::Replay { .. } => Self::Replay,
+                AuthError::Impostor { .. } => Self::Impostor,
+                AuthError::OwnId { .. } => Self::OwnId,
+                AuthError::Sender { .. } => Self::NotForUs,
+            },
         }
     }
 }

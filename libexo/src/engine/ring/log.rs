@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use super::parts::Whole;
 use crate::ids::{Epoch, HostId, Position};
 use crate::wire::body::{Base, View};
-use crate::wire::{Flags, HEADER_BYTES, Header, HostSet, Kind, batch, digest, emit};
+use crate::wire::{Flags, HEADER_BYTES, Header, HostSet, Kind, RingId, batch, digest, emit};
 
 /// What an entry takes besides its body.
 const ENTRY_BYTES: usize = size_of::<Entry>();
@@ -87,7 +87,7 @@ impl Entry {
     /// Its frames, all or those of some parts.
     pub(super) fn frames(
         &self,
-        ring: u32,
+        ring: RingId,
         generation: u32,
         transit: Flags,
         dst: HostId,
@@ -191,7 +191,7 @@ impl Ground {
     }
 
     /// As the frame in front of a FETCHED body.
-    pub(super) fn frame(&self, ring: u32, generation: u32, src: HostId) -> Vec<u8> {
+    pub(super) fn frame(&self, ring: RingId, generation: u32, src: HostId) -> Vec<u8> {
         let base = Base {
             ring: self.ring,
             author: self.author.0,

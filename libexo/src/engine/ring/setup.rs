@@ -3,7 +3,8 @@
 use crate::engine::params::Params;
 use crate::ids::HostId;
 use crate::quorum::HOSTS_MAX;
-use crate::wire::auth::MasterKey;
+use crate::wire::RingId;
+use crate::wire::auth::Protection;
 use crate::wire::record::Record;
 
 /// The configuration of one host.
@@ -13,8 +14,8 @@ pub struct Setup {
     pub me: HostId,
     /// How many hosts are configured.
     pub hosts: usize,
-    /// Which ring; frames of others are dropped.
-    pub ring: u32,
+    /// Which ring and which table of hosts; frames of others are dropped.
+    pub ring: RingId,
     /// A number above those of earlier starts, as far as the caller can tell: its clock in
     /// microseconds, shifted by 12, and 12 random bits.
     pub boot_inc: u64,
@@ -25,8 +26,8 @@ pub struct Setup {
     pub seed: u64,
     /// Sizes and times.
     pub params: Params,
-    /// With a key every frame is sealed, and none without a tag is let in.
-    pub key: Option<MasterKey>,
+    /// What is done to frames; those that are protected in another way are dropped.
+    pub protection: Protection,
 }
 
 impl Setup {

@@ -6,6 +6,7 @@ pub(crate) mod demo;
 pub(crate) mod detach;
 pub(crate) mod doctor;
 pub(crate) mod groups;
+pub(crate) mod keygen;
 pub(crate) mod members;
 pub(crate) mod preloaded;
 pub(crate) mod run;
@@ -30,6 +31,7 @@ pub(crate) fn run(args: &Args, out: &Output) -> anyhow::Result<ExitCode> {
         Command::Sockets(sockets) => sockets::run(sockets, socket, out),
         Command::Why(why) => why::run(why, socket, out),
         Command::Config(config) => config::run(config, out),
+        Command::Keygen(keygen) => keygen::run(keygen, out),
         Command::Doctor => doctor::run(socket, out),
         Command::Demo(demo) => demo::run(demo, out),
         Command::Completions(completions) => completions::run(completions, out),

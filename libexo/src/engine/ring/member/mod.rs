@@ -39,10 +39,10 @@ use crate::engine::{
 use crate::ids::{Epoch, HostId, Position, Seq};
 use crate::quorum::majority;
 use crate::time::Time;
-use crate::wire::auth::Guard;
+use crate::wire::auth::{self, Guard};
 use crate::wire::body::Mode;
 use crate::wire::record::Record as SmallRecord;
-use crate::wire::{Header, HostSet};
+use crate::wire::{Header, HostSet, RingId};
 pub use check::Inspection;
 use delivery::Deliverer;
 use epoch::Candidate;
@@ -61,9 +61,11 @@ pub(super) struct Member {
     me: HostId,
     hosts: usize,
     quorum: usize,
-    ring_id: u32,
+    ring_id: RingId,
     params: Params,
-    guard: Option<Guard>,
+    guard: Guard,
+    /// What was decrypted last.
+    plain: Vec<u8>,
     now: Time,
 
     // One unit: a host that lost any of it has lost its memory.
@@ -133,6 +135,8 @@ pub(super) struct Member {
     timers: Timers,
     outbox: Outbox,
     counters: Counters,
+    /// When it was last told that a host's frames are refused for this reason.
+    refused: BTreeMap<(HostId, DropReason), Time>,
     fatal: Option<Violation>,
     scratch: Vec<Position>,
 }
@@ -147,14 +151,21 @@ impl Member {
         let mut crash_vector = vec![0; hosts];
         crash_vector[usize::from(setup.me.0)] = inc;
         let ground = Ground::first(hosts, 0);
-        let key = setup.key.as_ref();
-        let guard = key.map(|key| Guard::new(key, setup.ring, setup.me, hosts, inc));
+        let guard = Guard::new(&setup.protection, setup.ring, setup.me, hosts, inc);
+        let params = Params {
+            frame_bytes_max: setup.params.frame_bytes_max - guard.mode().overhead_bytes(),
+            ..setup.params
+        };
         let mut member = Self {
             me: setup.me,
             hosts,
             quorum: majority(hosts),
             ring_id: setup.ring,
-            params: setup.params,
+            params,
+            plain: match guard.mode() {
+                auth::Mode::Encrypted => Vec::with_capacity(usize::from(u16::MAX)),
+                auth::Mode::Open | auth::Mode::Tagged => Vec::new(),
+            },
             guard,
             now,
             generation: stored.generation,
@@ -209,6 +220,7 @@ impl Member {
             timers: Timers::default(),
             outbox: Outbox::default(),
             counters: Counters::default(),
+            refused: BTreeMap::new(),
             fatal: None,
             scratch: Vec::with_capacity(hosts),
         };

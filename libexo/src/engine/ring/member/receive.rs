@@ -1,10 +1,15 @@
 //! Frames that arrive: whether they are for this host, and which handler gets them.
 
+use core::time::Duration;
+
 use super::{DropReason, Entry, Member};
-use crate::engine::{Frame as RawFrame, Port};
+use crate::engine::{Frame as RawFrame, Notice, Port};
 use crate::ids::HostId;
 use crate::time::Time;
-use crate::wire::{Flags, Frame, Header, Kind, body};
+use crate::wire::{Flags, Frame, FrameError, Header, Kind, body};
+
+/// How long a refusal that goes on is not told again.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
 
 impl Member {
     pub(in crate::engine::ring) fn on_frame(&mut self, now: Time, from: Port, raw: RawFrame<'_>) {
@@ -12,20 +17,47 @@ impl Member {
         if self.fatal.is_some() {
             return;
         }
-        let frame = match Frame::parse(raw.bytes, self.ring_id) {
-            Ok(frame) => frame,
-            Err(error) => return self.counters.drop_frame(DropReason::of(&error)),
-        };
-        if let Some(guard) = &mut self.guard
-            && guard.open(&frame, raw.bytes).is_err()
-        {
-            return self.counters.drop_frame(DropReason::Tag);
+        // Lent out, because what was decrypted outlives the guard's work.
+        let mut plain = std::mem::take(&mut self.plain);
+        match self.let_in(from.host, raw.bytes, &mut plain) {
+            Ok(frame) => self.on_opened(from.host, &frame),
+            Err(error) => self.refuse_frame(from.host, error),
         }
+        self.plain = plain;
+    }
+
+    fn let_in<'a>(
+        &mut self,
+        from: HostId,
+        bytes: &'a [u8],
+        plain: &'a mut Vec<u8>,
+    ) -> Result<Frame<'a>, FrameError> {
+        let frame = Frame::parse(bytes, self.ring_id)?;
+        Ok(self.guard.open(from, frame, bytes, plain)?)
+    }
+
+    /// Counts it; an operator hears of it if it is for them to mend.
+    fn refuse_frame(&mut self, host: HostId, error: FrameError) {
+        let reason = DropReason::of(&error);
+        self.counters.drop_frame(reason);
+        if !error.is_disagreement() || usize::from(host.0) >= self.hosts {
+            return;
+        }
+        let told = self.refused.get(&(host, reason));
+        if told.is_none_or(|told| self.now >= told.after(TELL_AGAIN)) {
+            self.refused.insert((host, reason), self.now);
+            self.outbox
+                .notices
+                .push_back(Notice::Refused { host, error });
+        }
+    }
+
+    fn on_opened(&mut self, from: HostId, frame: &Frame<'_>) {
         if let Err(reason) = self.admit_header(&frame.header) {
             return self.counters.drop_frame(reason);
         }
-        self.hear(&frame.header, from.host);
-        self.dispatch(from.host, &frame);
+        self.hear(&frame.header, from);
+        self.dispatch(from, frame);
     }
 
     /// Whether the frame is for this host, of its generation, and not its own.

@@ -45,9 +45,7 @@ impl Member {
     }
 
     pub(super) fn put_out(&mut self, to: Option<HostId>, mut bytes: Vec<u8>) {
-        if let Some(guard) = &mut self.guard {
-            guard.seal(&mut bytes);
-        }
+        self.guard.seal(&mut bytes);
         self.outbox.send(Transmit { to, bytes });
     }
 
