@@ -250,10 +250,11 @@ impl Hosts {
     ///
     /// When it does not become ready.
     pub fn add_monitor_with(&mut self, host: usize, tables: &str) -> Result<()> {
-        let faults = self.settings.faults.iter();
-        let environment: Vec<_> = faults
-            .map(|faults| ("EXO_RING_FAULTS".to_owned(), faults.clone()))
-            .collect();
+        // The end of a log is shown when a test fails: the sentence, not the stack.
+        let mut environment = vec![("RUST_BACKTRACE".to_owned(), "0".to_owned())];
+        if let Some(faults) = &self.settings.faults {
+            environment.push(("EXO_RING_FAULTS".to_owned(), faults.clone()));
+        }
         let it = &mut self.hosts[host];
         it.world
             .add_monitor(tables, &environment)

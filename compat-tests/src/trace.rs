@@ -105,28 +105,37 @@ impl Trace {
 
 /// Is there one order that all of them are parts of, each without a gap?
 ///
-/// Those that were never there at the same time are compared through the others.
+/// Those that were never there at the same time are compared through others.
 ///
 /// # Errors
 ///
-/// Two that differ, or the first that has nothing in common with an earlier one.
+/// Two that differ, or one that has nothing in common with the others.
 pub fn ensure_one_order(traces: &[Trace]) -> Result<()> {
-    ensure!(!traces.is_empty(), "no traces");
-    for (index, trace) in traces.iter().enumerate() {
+    let mut waiting: Vec<&Trace> = traces.iter().collect();
+    let mut reached: Vec<&Trace> = waiting.pop().into_iter().collect();
+    ensure!(!reached.is_empty(), "no traces");
+    for trace in traces {
         trace.ensure_each_sender_in_order()?;
-        let mut has_common = index == 0;
-        for earlier in &traces[..index] {
-            if earlier.common(trace).is_some() {
-                has_common = true;
-                earlier.ensure_agrees(trace)?;
+    }
+    while let Some(next) = waiting
+        .iter()
+        .position(|trace| reached.iter().any(|other| other.common(trace).is_some()))
+    {
+        let trace = waiting.swap_remove(next);
+        for other in &reached {
+            if other.common(trace).is_some() {
+                other.ensure_agrees(trace)?;
             }
         }
-        ensure!(
-            has_common,
-            "{} has nothing in common with others",
-            trace.name
-        );
+        reached.push(trace);
     }
+    let names = |them: &[&Trace]| them.iter().map(|it| it.name.clone()).collect::<Vec<_>>();
+    ensure!(
+        waiting.is_empty(),
+        "{:?} have nothing in common with {:?}",
+        names(&waiting),
+        names(&reached)
+    );
     Ok(())
 }
 
