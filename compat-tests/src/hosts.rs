@@ -17,6 +17,7 @@
 //! In a user namespace of its own when not root: the network's holder makes it, and the hosts'
 //! namespaces belong to it.
 
+use crate::binaries::Binaries;
 use crate::deadline::{Deadline, Start, tick};
 use crate::member::{self, Pace, Report};
 use crate::program::Program;
@@ -28,7 +29,7 @@ use nix::unistd::Uid;
 use std::fmt::Write;
 use std::fs;
 use std::ops::{Index, Range};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -81,7 +82,7 @@ pub struct Settings {
     pub transport: &'static str,
     /// Faults on every link, as `EXO_RING_FAULTS` has them.
     pub faults: Option<String>,
-    /// More lines for `[ring]`.
+    /// More lines for `[ring]`; all hosts have one key file.
     pub ring: String,
     /// The text of `[[group]]` tables.
     pub groups: String,
@@ -176,6 +177,7 @@ impl Hosts {
             network,
             folder,
         };
+        hosts.make_key(&hosts.key())?;
         let mut holders = Vec::new();
         for host in hosts.all() {
             holders.push(hosts.holder(host)?);
@@ -219,8 +221,9 @@ impl Hosts {
         let state = self.state(host);
         let mut text = format!(
             "[ring]\nhost = \"{}\"\ntransport = \"{transport}\"\nbroadcast = \"10.78.0.255\"\n\
-             authentication = false\nstate = \"{}\"\n{ring}\n",
+             key_file = \"{}\"\nstate = \"{}\"\n{ring}\n",
             name(host),
+            self.key().display(),
             state.display()
         );
         for other in self.all() {
@@ -377,12 +380,7 @@ impl Hosts {
         self[host].monitor_log()
     }
 
-    /// Frames that a host's link has sent so far.
-    ///
-    /// # Errors
-    ///
-    /// When the kernel does not say.
-    pub fn frames_sent(&self, host: usize) -> Result<u64> {
+    fn frames_sent(&self, host: usize) -> Result<u64> {
         let text = fs::read_to_string(format!("/proc/{}/net/dev", self[host].holder()))?;
         let line = text
             .lines()
@@ -391,6 +389,15 @@ impl Hosts {
         // Eight words about what was received; then bytes and packets.
         let word = line.split_ascii_whitespace().nth(9).context("no count")?;
         Ok(word.parse()?)
+    }
+
+    /// Frames that all links have sent so far.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel does not say.
+    pub fn frames_sent_by_all(&self) -> Result<u64> {
+        self.all().map(|host| self.frames_sent(host)).sum()
     }
 
     /// Processor time that a host's monitor has used so far, all its threads together.
@@ -560,6 +567,25 @@ impl Hosts {
             text += &format!("--- {}: {said:?}\n{end}\n", name(host));
         }
         text
+    }
+
+    /// File with the key of the ring.
+    pub fn key(&self) -> PathBuf {
+        self.folder.path().join("ring.key")
+    }
+
+    /// Makes a key.
+    ///
+    /// # Errors
+    ///
+    /// When `exo keygen` does not.
+    pub fn make_key(&self, file: &Path) -> Result<()> {
+        let mut command = Command::new(Binaries::find()?.exo);
+        command.args(["keygen", "--out"]).arg(file);
+        Program::start(command, "keygen", self.folder.path())?
+            .wait(Deadline::seconds(20))?
+            .ok()
+            .map(drop)
     }
 
     // ---- how it is made

@@ -15,5 +15,7 @@ pub mod deadline;
 pub mod hosts;
 pub mod member;
 pub mod program;
+pub mod sockperf;
+pub mod told;
 pub mod trace;
 pub mod world;

@@ -8,12 +8,15 @@ use std::path::Path;
 /// Sender and number, eight bytes each.
 const ENTRY_BYTES: usize = 16;
 
+/// Sender and number of a datagram.
+pub type Entry = (u64, u64);
+
 /// What one member received, in that order.
 #[derive(Clone, Debug)]
 pub struct Trace {
     name: String,
-    /// Sender and number of each datagram.
-    pub entries: Vec<(u64, u64)>,
+    /// Each datagram.
+    pub entries: Vec<Entry>,
 }
 
 /// How many datagrams are in a trace that is still being written.
@@ -64,11 +67,8 @@ impl Trace {
 
     /// The part of `other` that this one begins with, or the other way round: from the later
     /// beginning to the earlier end. `None` when the one that begins later begins behind the end.
-    fn common<'a>(
-        &'a self,
-        other: &'a Self,
-    ) -> Option<(usize, &'a [(u64, u64)], &'a [(u64, u64)])> {
-        let find = |first: Option<&(u64, u64)>, in_: &[(u64, u64)]| {
+    fn common<'a>(&'a self, other: &'a Self) -> Option<(&'a [Entry], &'a [Entry])> {
+        let find = |first: Option<&Entry>, in_: &[Entry]| {
             first.and_then(|first| in_.iter().position(|entry| entry == first))
         };
         let (a, b) = (&self.entries[..], &other.entries[..]);
@@ -78,7 +78,7 @@ impl Trace {
             (None, None) => return None,
         };
         let length = a.len().min(b.len());
-        Some((length, &a[..length], &b[..length]))
+        Some((&a[..length], &b[..length]))
     }
 
     /// Do two members that were there at the same time have one order?
@@ -87,10 +87,10 @@ impl Trace {
     ///
     /// The place where they differ; or that they have nothing in common.
     pub fn ensure_agrees(&self, other: &Self) -> Result<()> {
-        let (length, a, b) = self
+        let (a, b) = self
             .common(other)
             .with_context(|| format!("{} and {} have nothing in common", self.name, other.name))?;
-        if let Some(place) = (0..length).find(|place| a[*place] != b[*place]) {
+        if let Some(place) = (0..a.len()).find(|place| a[*place] != b[*place]) {
             anyhow::bail!(
                 "{} and {} differ {place} places after the first that both have: {:x?} and {:x?}",
                 self.name,

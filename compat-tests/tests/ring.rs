@@ -1,15 +1,22 @@
 //! One order on several hosts, over every transport, with and without a bad network.
 
+#![allow(clippy::print_stdout, reason = "times are shown and not asserted")]
+
 use anyhow::{Context, Result, ensure};
 use compat_tests::binaries::{is_native_only, is_soak};
 use compat_tests::compile::{python, python_program};
-use compat_tests::deadline::{Deadline, Start};
+use compat_tests::deadline::{Deadline, Start, tick};
 use compat_tests::hosts::{Hosts, Settings};
 use compat_tests::member::{self, Pace, ensure_agree};
 use compat_tests::program::Program;
-use compat_tests::world::Under;
+use compat_tests::sockperf::{ensure_no_faults, number_after};
+use compat_tests::told::Told;
+use compat_tests::world::{Under, World};
+use nix::sys::signal::Signal;
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
 
 /// Datagrams of all members together, in each of the two groups.
 const DATAGRAMS: usize = 30_000;
@@ -124,7 +131,7 @@ impl Load {
 
 /// As `order.py` makes it.
 fn stream_digest(file: &PathBuf) -> Result<String> {
-    let output = std::process::Command::new("b2sum")
+    let output = Command::new("b2sum")
         .args(["-l", "128"])
         .arg(file)
         .output()?;
@@ -138,10 +145,21 @@ fn one_order(settings: Settings) -> Result<()> {
     }
     let datagrams = if is_soak() { DATAGRAMS_SOAK } else { DATAGRAMS };
     let what = format!("{settings:?}");
+    let has_faults = settings.faults.is_some();
     let mut hosts = Hosts::start(settings)?;
     let load = Load::start(&hosts, datagrams)?;
     let start = Start::now();
     load.check(datagrams).context(what)?;
+    if has_faults {
+        let mut repairs = 0;
+        for host in hosts.all() {
+            let frames = &hosts.standing(host)?.ring["frames"];
+            for kind in ["resent_turns", "gaps_asked_for", "repaired_turns"] {
+                repairs += frames[kind].as_u64().context("no count")?;
+            }
+        }
+        ensure!(repairs > 100, "{repairs} repairs: the network was good");
+    }
     println!(
         "{datagrams} datagrams in each of two groups: {:?}",
         start.elapsed()
@@ -224,4 +242,146 @@ fn five_hosts_have_one_order_over_udp_multicast() -> Result<()> {
 #[test]
 fn five_hosts_have_one_order_over_tcp() -> Result<()> {
     one_order(Settings::new(5, "tcp"))
+}
+
+// ---- sockperf
+
+const FEED: &str = "U:239.1.2.3:5000\n";
+
+fn sockperf_command(world: &World, words: &[&str]) -> Result<Command> {
+    let feed = world.path("feed");
+    fs::write(&feed, FEED)?;
+    let mut command = world.command(Under::ExoRun, "sockperf")?;
+    command.arg(words[0]).arg("-f").arg(feed).args(["-F", "e"]);
+    command.args(["--mc-rx-if", world.address()]);
+    command.args(["--mc-tx-if", world.address(), "--mc-loopback-enable"]);
+    command.args(&words[1..]);
+    Ok(command)
+}
+
+fn sockperf_between_hosts(transport: &'static str) -> Result<()> {
+    if is_native_only() {
+        return Ok(());
+    }
+    let mut hosts = Hosts::start(Settings::new(3, transport))?;
+    let mut server =
+        hosts[0].start("sockperf-server", sockperf_command(&hosts[0], &["server"])?)?;
+    server.wait_for("to block on socket", Deadline::seconds(15))?;
+    hosts.await_joined(0, "orders", 1, Deadline::seconds(15))?;
+    let words = [
+        "under-load",
+        "-t",
+        "2",
+        "--mps",
+        "5000",
+        "--reply-every",
+        "10",
+    ];
+    let client = sockperf_command(&hosts[1], &words)?;
+    let client = hosts[1]
+        .run("sockperf-client", client, Deadline::seconds(60))?
+        .ok()?;
+    let client = client.stdout + &client.stderr;
+    server.wait_quiet(Deadline::seconds(30))?;
+    server.signal(Signal::SIGINT)?;
+    let server = server.wait(Deadline::seconds(15))?;
+    let server = server.stdout + &server.stderr;
+    ensure_no_faults(&client)?;
+    let sent = number_after(&client, "SentMessages=")?;
+    ensure!(sent > 100, "too few were sent:\n{client}");
+    ensure!(
+        number_after(&server, "Total")? >= sent,
+        "lost: {client}\n{server}"
+    );
+    hosts.check()
+}
+
+#[test]
+fn sockperf_between_hosts_loses_nothing_over_udp_multicast() -> Result<()> {
+    sockperf_between_hosts("udp-multicast")
+}
+
+#[test]
+fn sockperf_between_hosts_loses_nothing_over_tcp() -> Result<()> {
+    sockperf_between_hosts("tcp")
+}
+
+// ---- rest
+
+/// Ten frames a second and one hundredth of a core for each monitor are what was promised. A
+/// datagram that needed a timeout would take 50 ms; one of several attempts is faster even when the
+/// machine takes cores away.
+fn idle(transport: &'static str) -> Result<()> {
+    const WATCHED: Duration = Duration::from_secs(3);
+    const ATTEMPTS: usize = 5;
+    if is_native_only() {
+        return Ok(());
+    }
+    let mut hosts = Hosts::start(Settings::new(3, transport))?;
+    let (mut sender, mut reader) = (Told::start(&hosts[0])?, Told::start(&hosts[1])?);
+    sender.has("open", "ok")?;
+    reader.has("open", "ok")?;
+    sender.has("send hello", "ok")?;
+    reader.has("recv", "hello")?;
+    let count = |hosts: &Hosts| -> Result<(Vec<u64>, Vec<Duration>)> {
+        let frames = |host| {
+            let sent = &hosts.standing(host)?.ring["frames"]["sent"];
+            sent.as_u64().context("no count")
+        };
+        let frames: Result<_> = hosts.all().map(frames).collect();
+        let times: Result<_> = hosts.all().map(|host| hosts.processor_time(host)).collect();
+        Ok((frames?, times?))
+    };
+    let rest = |length| {
+        let end = Deadline::after(length);
+        while !end.passed() {
+            tick();
+        }
+    };
+    rest(Duration::from_millis(500)); // the datagram becomes safe
+    let (frames, times) = count(&hosts)?;
+    let on_links = hosts.frames_sent_by_all()?;
+    rest(WATCHED); // a rate needs its time
+    let on_links = hosts.frames_sent_by_all()? - on_links;
+    let (frames_later, times_later) = count(&hosts)?;
+    let sent: u64 = frames_later.iter().sum::<u64>() - frames.iter().sum::<u64>();
+    let used: Vec<Duration> = (0..3).map(|host| times_later[host] - times[host]).collect();
+    println!(
+        "at rest for {WATCHED:?}: {sent} frames of the ring, {on_links} of any kind, processor time {used:?}"
+    );
+    // The one that the watch began with is not the rate's.
+    ensure!(
+        sent <= 10 * WATCHED.as_secs() + 1,
+        "{sent} frames in {WATCHED:?}"
+    );
+    // The kernel's own: who has which address, who is in which group.
+    ensure!(
+        on_links <= sent + 3 * WATCHED.as_secs(),
+        "{on_links} frames on the links for {sent} of the ring"
+    );
+    ensure!(
+        used.iter().all(|used| *used < WATCHED / 100),
+        "processor time {used:?} in {WATCHED:?}"
+    );
+
+    let epoch = hosts.standing(0)?.epoch;
+    let mut ages = Vec::new();
+    for _ in 0..ATTEMPTS {
+        reader.tell("age")?;
+        rest(Duration::from_millis(300));
+        sender.has("stamp", "ok")?;
+        ages.push(reader.answer()?.parse::<u64>()?);
+    }
+    println!("the first datagram after a rest came in {ages:?} us");
+    ensure!(ages.iter().any(|age| *age < 20_000), "{ages:?} us");
+    ensure!(
+        hosts.standing(0)?.epoch == epoch,
+        "the ring was formed anew"
+    );
+    hosts.check()
+}
+
+#[test]
+fn a_ring_at_rest_is_silent_and_wakes_at_once_over_udp_multicast() -> Result<()> {
+    idle("udp-multicast")
 }

@@ -3,6 +3,11 @@
 //! Members leave traces: every test ends by comparing, place by place, what all of them received,
 //! also those that died on the way.
 
+#![allow(
+    clippy::print_stdout,
+    reason = "times are shown, and asserted with much room only"
+)]
+
 use anyhow::{Context, Result, ensure};
 use compat_tests::binaries::{is_native_only, is_soak};
 use compat_tests::deadline::{Deadline, Start, tick};
@@ -16,7 +21,7 @@ use std::time::Duration;
 const RATE: u64 = 1_000;
 /// So many more cannot have been on their way when something happened: half a second of three members.
 const CLEARLY_LATER: u64 = 1_500;
-/// A host is missed after 50 ms (T_loss) and the rest goes on within five of these. On a machine
+/// A host is missed after 50 ms (`T_loss`) and the rest goes on within five of these. On a machine
 /// whose cores are taken away for longer than that, hosts are missed that are there, and several
 /// epochs follow each other; so this only tells slow from never. The figure itself is printed.
 const RESUMES_WITHIN: Duration = Duration::from_secs(5);
