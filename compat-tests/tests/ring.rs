@@ -370,7 +370,8 @@ fn idle(transport: &'static str) -> Result<()> {
         reader.tell("age")?;
         rest(Duration::from_millis(300));
         sender.has("stamp", "ok")?;
-        ages.push(reader.answer()?.parse::<u64>()?);
+        let age = reader.answer()?;
+        ages.push(age.parse::<u64>().with_context(|| age)?);
     }
     println!("the first datagram after a rest came in {ages:?} us");
     ensure!(ages.iter().any(|age| *age < 20_000), "{ages:?} us");
