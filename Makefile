@@ -6,9 +6,10 @@ RELEASE := $(CARGO_TARGET_DIR)/release
 PREFIX  ?= /usr/local
 DESTDIR ?=
 BENCH   ?=
+FUZZ_SECONDS ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test soak bench install uninstall clean \
+.PHONY: help build demo test fuzz soak bench install uninstall clean \
         format lint docs unit sim tidy loom shim licences compat examples
 
 help: ## this list
@@ -29,6 +30,13 @@ demo: ## unmodified programs on one group, over the kernel and over Exo
 test: ## everything that must hold; what CI runs
 	@tools/needs.sh cargo cc fmt clippy python3 socat ip unshare sockperf iperf
 	@tools/steps.sh format lint docs shim tidy unit sim loom build compat examples licences
+
+fuzz: ## every fuzz target for FUZZ_SECONDS (600), guided by coverage; needs cargo-fuzz
+	@cargo fuzz --version >/dev/null 2>&1 || { echo 'cargo-fuzz is missing: cargo install cargo-fuzz' >&2; exit 1; }
+	cd libexo/fuzz && cargo run -q --example seeds -- corpus
+	cd libexo && set -e; for target in $$(cargo fuzz list); do \
+	  cargo fuzz run --sanitizer none $$target fuzz/corpus/$$target fuzz/regressions/$$target -- \
+	    -max_total_time=$(FUZZ_SECONDS); done
 
 soak: ## the long variants: members killed for a minute, a hostile member, many datagrams
 	@tools/needs.sh cargo cc python3 socat ip unshare sockperf iperf

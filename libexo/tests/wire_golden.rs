@@ -6,6 +6,7 @@ use libexo::wire::body::{
     Base, Cause, Fetch, Join, Missing, Mode, Park, Prepare, Promise, Refuse, View, emit_nack,
 };
 use libexo::wire::key::Key;
+use libexo::wire::memory::{StoredEntry, StoredState};
 use libexo::wire::record::Record;
 use libexo::wire::{Flags, Frame, Header, HostSet, Kind, RingId, batch, digest, emit};
 
@@ -144,6 +145,16 @@ fn frames() -> Vec<(&'static str, Vec<u8>)> {
                 &turn,
             ),
         ),
+        (
+            "turn, synced",
+            emit(
+                &Header {
+                    flags: Flags::SYNCED.with(Flags::EMPTY),
+                    ..header(Kind::Turn)
+                },
+                &[],
+            ),
+        ),
         ("install", frame(Kind::Install, &view)),
         ("prepare", frame(Kind::Prepare, &prepare)),
         ("promise", frame(Kind::Promise, &promise)),
@@ -167,7 +178,42 @@ fn frames() -> Vec<(&'static str, Vec<u8>)> {
             }
             .emit(),
         ),
+        ("journal entry", entry_in_journal(&turn)),
+        ("journal state", state_in_journal()),
     ]
+}
+
+fn entry_in_journal(body: &[u8]) -> Vec<u8> {
+    StoredEntry {
+        kind: Kind::Turn,
+        author: HostId(2),
+        flags: Flags::SYNCED,
+        part_bytes: 1384,
+        epoch: Epoch(0x501),
+        prev: 0xA1A2_A3A4_A5A6_A7A8,
+        behind: 3,
+        credit: 16,
+        body,
+    }
+    .emit()
+}
+
+fn state_in_journal() -> Vec<u8> {
+    StoredState {
+        generation: 0x5566_7788_1122_3344,
+        promised: Epoch(0x601),
+        joined: Epoch(0x501),
+        position: Position(9),
+        epoch: Epoch(0x500),
+        digest: 0xD9,
+        base: Base {
+            ring: HostSet::first(2),
+            author: 1,
+            senders: vec![(1, 4), (2, 5)],
+        },
+        crash_vector: vec![1, 2],
+    }
+    .emit()
 }
 
 #[test]
@@ -186,7 +232,8 @@ fn frames_are_these_bytes() {
 
 #[test]
 fn golden_frames_are_let_in() {
-    for (name, bytes) in frames().into_iter().filter(|(name, _)| *name != "record") {
+    let is_frame = |name: &str| name != "record" && !name.starts_with("journal");
+    for (name, bytes) in frames().into_iter().filter(|(name, _)| is_frame(name)) {
         let frame = Frame::parse(&bytes, RING).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(
             (frame.header.src, frame.header.epoch),

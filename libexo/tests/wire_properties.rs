@@ -1,11 +1,13 @@
 //! `parse(emit(x)) == x`, and nothing else gets in.
 
+use libexo::engine::ring::Memory;
 use libexo::ids::{Epoch, GroupId, HostId, Position};
 use libexo::wire::auth::{AuthError, Guard, Mode as Protected, Protection, ReplayWindow};
 use libexo::wire::body::{
-    Cause, Join, Missing, Mode, Prepare, Promise, View, emit_nack, parse_nack,
+    Base, Cause, Join, Missing, Mode, Prepare, Promise, View, emit_nack, parse_nack,
 };
 use libexo::wire::key::Key;
+use libexo::wire::memory::{StoredEntry, StoredState};
 use libexo::wire::record::Record;
 use libexo::wire::{
     Flags, Frame, FrameError, Header, HostSet, Kind, ParseError, RingId, batch, emit,
@@ -183,6 +185,45 @@ proptest! {
         prop_assert_eq!(parse_nack(&bytes), Ok(list.to_vec()));
         let record = Record { promised: Epoch(a), generation: b, inc: c };
         prop_assert_eq!(Record::parse(&record.emit()), Ok(record));
+    }
+
+    #[test]
+    fn what_a_journal_keeps_comes_back(numbers in any::<[u64; 6]>(), ring in sets(), senders in proptest::collection::vec(any::<(u64, u64)>(), 1..9), body in proptest::collection::vec(any::<u8>(), 0..99), at in any::<usize>()) {
+        let [generation, promised, joined, position, epoch, digest] = numbers;
+        let entry = StoredEntry {
+            kind: Kind::Install,
+            author: HostId(7),
+            flags: Flags::VIEW,
+            part_bytes: 1384,
+            epoch: Epoch(epoch),
+            prev: digest,
+            behind: 1,
+            credit: 2,
+            body: &body,
+        };
+        let stored = entry.emit();
+        prop_assert_eq!(StoredEntry::parse(&stored), Ok(entry));
+        let state = StoredState {
+            generation,
+            promised: Epoch(promised),
+            joined: Epoch(joined),
+            position: Position(position >> 2),
+            epoch: Epoch(epoch),
+            digest,
+            crash_vector: senders.iter().map(|(inc, _)| *inc).collect(),
+            base: Base { ring, author: 0, senders: senders.clone() },
+        };
+        let bytes = state.emit();
+        prop_assert_eq!(StoredState::parse(&bytes), Ok(state.clone()));
+        prop_assert!(StoredState::parse(&bytes[..at % bytes.len()]).is_err());
+        // Whatever else is there is refused, and never a panic.
+        let hosts = senders.len();
+        let whole = Memory::read(hosts, &bytes, state.position, &[]);
+        prop_assert_eq!(whole.map(|memory| memory.tail()).ok(), Some(state.position));
+        prop_assert!(Memory::read(hosts + 1, &bytes, state.position, &[]).is_err());
+        prop_assert!(Memory::read(hosts, &bytes, state.position.next(), &[]).is_err());
+        prop_assert!(Memory::read(hosts, &bytes, state.position, std::slice::from_ref(&body)).is_err());
+        prop_assert!(Memory::read(hosts, &bytes, state.position, &[entry.emit()]).is_err());
     }
 
     #[test]

@@ -43,7 +43,8 @@ struct History {
 /// All histories.
 #[derive(Clone, Debug, Default)]
 pub struct Checker {
-    submitted: HashMap<Name, u64>,
+    /// Of each message its hash, and the last place that its sender had delivered before.
+    submitted: HashMap<Name, (u64, u64)>,
     at: BTreeMap<u64, (Name, u64)>,
     follows: HashMap<u64, u64>,
     placed: HashMap<Name, u64>,
@@ -59,7 +60,8 @@ fn broken<T>(guarantee: &'static str, seen: String) -> Result<T, Broken> {
 impl Checker {
     /// A message was accepted.
     pub fn submitted(&mut self, name: Name, hash: u64) {
-        self.submitted.insert(name, hash);
+        let after = self.highest((name.0, name.1));
+        self.submitted.insert(name, (hash, after));
     }
 
     /// Deliveries checked so far.
@@ -74,6 +76,12 @@ impl Checker {
         self.histories
             .get(&host)
             .map_or(0, |history| history.highest)
+    }
+
+    /// The highest place that anybody has delivered.
+    #[must_use]
+    pub fn last_place(&self) -> u64 {
+        self.at.keys().next_back().copied().unwrap_or(0)
     }
 
     /// Where a message stands in the order, if anybody has delivered it.
@@ -99,10 +107,16 @@ impl Checker {
         let Delivered { seq, name, hash } = it;
         match self.submitted.get(&name) {
             None => return broken("no creation", format!("{host:?} {it:?}")),
-            Some(submitted) if *submitted != hash => {
+            Some((submitted, _)) if *submitted != hash => {
                 return broken(
                     "integrity",
                     format!("{host:?} {it:?}, submitted {submitted:#x}"),
+                );
+            }
+            Some((_, after)) if *after >= seq => {
+                return broken(
+                    "causal order",
+                    format!("{host:?} {it:?}, sent after {after} was delivered"),
                 );
             }
             Some(_) => {}
@@ -224,6 +238,23 @@ mod tests {
     fn equal_histories_pass() {
         let histories = histories();
         check(&histories, &histories[0]).expect("nothing is wrong");
+    }
+
+    #[test]
+    fn an_answer_before_what_it_answers_is_found() {
+        let mut checker = Checker::default();
+        let (question, answer) = ((0, 1, 1), (1, 1, 1));
+        let at = |seq, name| Delivered { seq, name, hash: 5 };
+        checker.submitted(question, 5);
+        checker
+            .delivered((1, 1), at(8, question))
+            .expect("in order");
+        checker.submitted(answer, 5);
+        let found = checker.delivered((2, 1), at(7, answer));
+        assert_eq!(
+            found.expect_err("it stands before").guarantee,
+            "causal order"
+        );
     }
 
     #[test]

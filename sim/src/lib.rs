@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod outcome;
 pub mod plan;
 pub mod prng;
+pub mod rack;
 
 pub use cluster::{name_seeds_of_panics, run};
 pub use outcome::{Failure, Outcome};

@@ -4,6 +4,8 @@ use core::fmt;
 
 use libexo::engine::ring::Counters;
 
+use crate::plan::FAULTS;
+
 /// What a schedule came to.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
@@ -14,7 +16,7 @@ pub struct Outcome {
     /// Deliveries checked.
     pub deliveries: u64,
     /// Faults of each kind, in the order of [`crate::plan::FAULTS`].
-    pub faults: [u64; 6],
+    pub faults: [u64; FAULTS.len()],
     /// Frames sent, lost, doubled and altered.
     pub frames: [u64; 4],
     /// Schedules that had to make progress after healing, and did.
@@ -86,6 +88,7 @@ impl Outcome {
             ("not_admitted", it.not_admitted),
             ("fetches", it.fetches),
             ("fragmented", it.fragmented),
+            ("remembered", it.remembered),
             ("generations_left", it.generations_left),
             ("throttled", it.throttled),
             ("frames_dropped", it.frames_dropped()),

@@ -23,16 +23,22 @@ pub enum Fault {
     Flapping,
     /// A host leaves by its own turn, and comes back.
     Leave,
+    /// A host with a journal restarts.
+    Reboot,
+    /// All hosts, with journals, restart at once.
+    PowerCut,
 }
 
 /// All kinds.
-pub const FAULTS: [Fault; 6] = [
+pub const FAULTS: [Fault; 8] = [
     Fault::Amnesia,
     Fault::Pause,
     Fault::Partition,
     Fault::OneWay,
     Fault::Flapping,
     Fault::Leave,
+    Fault::Reboot,
+    Fault::PowerCut,
 ];
 
 /// The configuration of one schedule.
@@ -66,6 +72,10 @@ pub struct Plan {
     pub skew: bool,
     /// Frames are sealed.
     pub sealed: bool,
+    /// Hosts keep a journal, and deliver what a majority has on stable storage.
+    pub durable: bool,
+    /// Most nanoseconds that a sync of the journal takes.
+    pub sync_most: u64,
     /// The engine's sizes and times.
     pub params: Params,
 }
@@ -76,10 +86,21 @@ impl Plan {
     pub fn new(seed: u64, hosts: Option<usize>) -> Self {
         let mut prng = Prng::new(seed ^ 0x5057_4152_4d00);
         let hosts = hosts.unwrap_or_else(|| prng.pick(&[2, 3, 3, 3, 4, 5, 5, 5, 6, 7]));
-        let faults = FAULTS.into_iter().filter(|_| prng.chance(400)).collect();
+        let mut faults: Vec<_> = FAULTS[..6]
+            .iter()
+            .copied()
+            .filter(|_| prng.chance(400))
+            .collect();
         let is_calm = prng.chance(150);
         let some = |prng: &mut Prng, values: &[u64]| if is_calm { 0 } else { prng.pick(values) };
-        let params = params(&mut prng);
+        let mut params = params(&mut prng);
+        // Drawn apart, so that the plans of earlier seeds stay what they were.
+        let mut disk = Prng::new(seed ^ 0x4449_534b);
+        let durable = disk.chance(250);
+        if durable {
+            params.level = Stage::Durable;
+            faults.extend(FAULTS[6..].iter().filter(|_| disk.chance(600)));
+        }
         let slowest = prng.pick(&[60_000, 300_000, 2_000_000, 9_000_000]);
         Self {
             seed,
@@ -97,6 +118,8 @@ impl Plan {
             forgets_too_much: prng.chance(60),
             skew: prng.chance(300),
             sealed: prng.chance(200),
+            durable,
+            sync_most: disk.pick(&[100_000, 2_000_000, 20_000_000]),
             params,
         }
     }

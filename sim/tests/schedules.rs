@@ -50,6 +50,7 @@ fn every_schedule_keeps_the_guarantees() {
         "cut",
         "tails_fetched",
         "fetches",
+        "remembered",
     ];
     for name in always {
         assert!(total.counter(name) > 0, "{name} never happened");

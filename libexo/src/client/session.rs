@@ -125,7 +125,7 @@ impl Session {
         self.board.is_over() || self.lane.header().ended.load(Ordering::Relaxed) != 0
     }
 
-    /// Whether sends fail for now, because no majority of the hosts can be reached.
+    /// Whether sends fail, because no majority of the hosts can be reached.
     #[inline]
     #[must_use]
     pub fn refuses(&self) -> bool {

@@ -1,12 +1,13 @@
-//! The three marks of a log and the only functions that move them.
+//! The marks of a log and the only functions that move them.
 
 use crate::ids::Position;
 
-/// `safe ≤ agreed ≤ tail`, each only growing while nothing is cut.
+/// `safe ≤ agreed ≤ tail` and `durable ≤ agreed`, each only growing while nothing is cut.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Marks {
     tail: Position,
     agreed: Position,
+    durable: Position,
     safe: Position,
 }
 
@@ -21,6 +22,12 @@ impl Marks {
     #[must_use]
     pub const fn agreed(&self) -> Position {
         self.agreed
+    }
+
+    /// Last position that is final and on stable storage at a majority.
+    #[must_use]
+    pub const fn durable(&self) -> Position {
+        self.durable
     }
 
     /// Last position that every member holds.
@@ -51,6 +58,7 @@ impl Marks {
         *self = Self {
             tail: position,
             agreed: position,
+            durable: position,
             safe: position,
         };
     }
@@ -63,6 +71,12 @@ impl Marks {
             self.tail
         );
         self.agreed = self.agreed.max(position);
+    }
+
+    /// A majority has everything up to `position` on stable storage. Earlier ones change nothing.
+    pub fn store(&mut self, position: Position) {
+        let position = position.min(self.agreed);
+        self.durable = self.durable.max(position);
     }
 
     /// Every member holds everything up to `position`. Earlier ones change nothing.
@@ -92,6 +106,12 @@ mod tests {
         assert_eq!(
             (marks.safe(), marks.agreed(), marks.tail()),
             (Position(1), Position(1), Position(2))
+        );
+        marks.store(Position(2));
+        assert_eq!(
+            marks.durable(),
+            Position(1),
+            "nothing is durable before it is agreed"
         );
         marks.agree(Position(0));
         assert_eq!(marks.agreed(), Position(1), "agreement is never taken back");

@@ -49,6 +49,9 @@ pub enum Stage {
     Tail,
     /// Final everywhere, even at a host that dies at once.
     Agreed,
+    /// Agreed, and on stable storage at a majority of the configured hosts. Takes a journal at as
+    /// many of them.
+    Durable,
     /// Held by every member.
     Safe,
 }
@@ -112,6 +115,49 @@ pub struct Record {
 /// Number of a record to persist.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub struct PersistId(pub u64);
+
+/// What a host keeps in its journal.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum LogRecord {
+    /// The journal begins anew, for this generation; what it held is void.
+    Begin {
+        /// The generation.
+        generation: u64,
+    },
+    /// One entry of the log, right behind the one before.
+    Entry {
+        /// Its place.
+        position: Position,
+        /// Its bytes.
+        bytes: Vec<u8>,
+    },
+    /// The next entry is the one after `keep`. What is held up to there stays if it reaches there;
+    /// else nothing stays and the log begins behind it.
+    Cut {
+        /// The last position that stays.
+        keep: Position,
+    },
+    /// What the host must know beside the log, in the place of what it said before.
+    State {
+        /// Entries at or below are needed no more, once this is on stable storage.
+        base: Position,
+        /// Its bytes.
+        bytes: Vec<u8>,
+    },
+}
+
+/// Records that count together or not at all after a crash.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Unit {
+    /// Its number; grows by one.
+    pub id: UnitId,
+    /// Its records, in order.
+    pub records: Vec<LogRecord>,
+}
+
+/// Number of a [`Unit`] in one life of an engine.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub struct UnitId(pub u64);
 
 /// The members, in ring order, from one position of the log on.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -181,6 +227,16 @@ pub enum Notice {
         host: HostId,
         /// What they differ in; `is_disagreement` holds.
         error: FrameError,
+    },
+    /// A member says that more is agreed than this host counts, although it holds the same turns
+    /// for a rotation (I10). Nothing is wrong with what was delivered; one of the two is mistaken.
+    Unagreed {
+        /// The member.
+        author: HostId,
+        /// What it says.
+        claimed: Position,
+        /// What this host counts.
+        counted: Position,
     },
     /// Nothing more comes from this engine.
     Fatal(Violation),

@@ -14,7 +14,8 @@ use super::segment_file::VERSION;
 use super::storage::Storage;
 use super::{JournalError, Settings, small_file};
 
-pub(super) const MANIFEST_NAME: &str = "manifest";
+/// Name of the file that says which segments belong to the journal; without it there is none.
+pub const MANIFEST_NAME: &str = "manifest";
 const MAGIC: [u8; 8] = *b"EXOJMAN1";
 const MANIFEST_BYTES: usize = 48;
 

@@ -27,6 +27,7 @@ mod tests;
 mod vote;
 
 pub use damage::{Damage, Found, Torn};
+pub use manifest::MANIFEST_NAME;
 pub use record::{BODY_BYTES_MAX, HEAD_BYTES, Record, RecordError};
 pub use replay::{Log, Opened};
 pub use segment_file::HEADER_BYTES;

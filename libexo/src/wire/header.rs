@@ -100,8 +100,11 @@ impl Flags {
     /// A planned change of epoch.
     pub const PLANNED: Self = Self(512);
 
+    /// A turn of a host whose log up to and with it is on stable storage.
+    pub const SYNCED: Self = Self(1024);
+
     /// Bits that a receiver knows.
-    const KNOWN: u16 = 1 | 2 | 4 | 8 | 16 | 32 | 64 | 128 | 256 | 512;
+    const KNOWN: u16 = 1 | 2 | 4 | 8 | 16 | 32 | 64 | 128 | 256 | 512 | 1024;
     /// Bits that a receiver may ignore.
     const IGNORED: u16 = 0xF000;
 

@@ -8,10 +8,11 @@ use clap::{Parser, Subcommand};
 use exo_monitor::config::GroupSettings;
 
 use crate::commands::{
-    completions, config, demo, detach, keygen, members, preloaded, run, sockets, why,
+    completions, config, demo, detach, keygen, members, ping, preloaded, run, sim, sockets, why,
 };
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 no monitor, 5 findings; \
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 no monitor, 4 no majority of hosts, \
+    5 findings; \
     `exo run`: the program's own, or 125 exo failed, 126 the program cannot be served, \
     127 it was not found.";
 
@@ -42,6 +43,10 @@ pub(crate) enum Command {
     Run(run::RunArgs),
     /// What the monitor does, in a few lines.
     Status,
+    /// The hosts that order together, and how this one stands among them.
+    Ring,
+    /// How long a message takes through the order, without any program seeing it.
+    Ping(ping::PingArgs),
     /// The groups, with their order's progress.
     Groups,
     /// Who is in the groups, and how far behind.
@@ -59,6 +64,9 @@ pub(crate) enum Command {
     Doctor,
     /// Watch unmodified programs share one order.
     Demo(demo::DemoArgs),
+    /// Rings in one process, in virtual time.
+    #[command(subcommand)]
+    Sim(sim::SimCommand),
     /// Completions for a shell.
     Completions(completions::CompletionsArgs),
     /// The versions of this program and of the monitor.

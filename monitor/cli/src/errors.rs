@@ -11,6 +11,8 @@ use crate::output::Output;
 pub(crate) const FAILED: u8 = 1;
 /// No monitor to ask.
 pub(crate) const NO_MONITOR: u8 = 3;
+/// The monitor reaches no majority of its ring's hosts.
+pub(crate) const NO_MAJORITY: u8 = 4;
 /// It ran and found something to act upon.
 pub(crate) const FINDINGS: u8 = 5;
 /// `exo run`: exo itself failed, the program was not tried.

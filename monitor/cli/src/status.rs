@@ -18,6 +18,8 @@ use crate::place::Place;
 #[serde(default)]
 pub(crate) struct Status {
     pub(crate) monitor: Monitor,
+    /// The hosts that order together, if there are several.
+    pub(crate) ring: Option<Ring>,
     pub(crate) groups: Vec<Group>,
     pub(crate) sessions: Vec<Session>,
     pub(crate) counters: serde_json::Map<String, Value>,
@@ -32,6 +34,35 @@ pub(crate) struct Monitor {
     pub(crate) socket: String,
     pub(crate) config: Option<String>,
     pub(crate) uptime_ms: u64,
+}
+
+/// A ring as one of its hosts sees it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Ring {
+    pub(crate) number: u32,
+    pub(crate) host: String,
+    pub(crate) transport: String,
+    pub(crate) protection: String,
+    pub(crate) deliver: String,
+    pub(crate) state: String,
+    pub(crate) epoch: u64,
+    pub(crate) founder: Option<String>,
+    pub(crate) tail: u64,
+    pub(crate) agreed: u64,
+    pub(crate) safe: u64,
+    pub(crate) queued: u64,
+    pub(crate) hosts: Vec<Host>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Host {
+    pub(crate) name: String,
+    pub(crate) address: String,
+    pub(crate) is_member: bool,
+    /// Why its frames are refused, if they are.
+    pub(crate) refused: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

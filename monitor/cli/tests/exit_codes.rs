@@ -463,6 +463,24 @@ fn version_and_completions_need_nobody() {
 }
 
 #[test]
+fn sim_rack_prints_tables_documents_and_pictures() {
+    let world = World::new();
+    let text = world.run("sim rack --hosts 5 --plot @/rack.svg");
+    text.expect(0, "A ring of 5", "");
+    let picture = fs::read_to_string(world.path("rack.svg")).unwrap();
+    assert!(picture.starts_with("<svg "), "{picture}");
+    let document = world.run("sim rack --hosts 5 --json").json();
+    assert_eq!(document["schema"], "exo.sim-rack/1");
+    assert_eq!(document["hosts"], 5);
+    assert_eq!(document["rings"][4]["setup"]["path"], "offload");
+    assert_eq!(document["rings"][4]["timing"]["rotation_ns"], 2000.0);
+    world
+        .run("sim rack --plot @/no/such/folder.svg")
+        .expect(1, "", "name a file in a folder");
+    world.run("sim rack --hosts 2").expect(2, "", "3..=256");
+}
+
+#[test]
 fn reader_that_has_seen_enough_is_no_error() {
     let world = World::new();
     let script = format!("{} completions bash | head -c 1", env!("CARGO_BIN_EXE_exo"));

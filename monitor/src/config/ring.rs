@@ -28,7 +28,11 @@ const TRANSPORTS: &[(&str, TransportKind)] = &[
     ("raw-multicast", TransportKind::RawMulticast),
     ("raw-copies", TransportKind::RawCopies),
 ];
-const LEVELS: &[(&str, Level)] = &[("agreed", Level::Agreed), ("safe", Level::Safe)];
+const LEVELS: &[(&str, Level)] = &[
+    ("agreed", Level::Agreed),
+    ("safe", Level::Safe),
+    ("durable", Level::Durable),
+];
 const MINORITIES: &[(&str, Minority)] = &[("block", Minority::Block), ("fail", Minority::Fail)];
 
 /// Table `[ring]`: what the hosts of `[[host]]` have in common. Without hosts it means nothing.
@@ -60,7 +64,9 @@ pub struct RingSettings {
     pub encryption: bool,
     /// Folder for what must survive a restart; each monitor has its own.
     pub state: PathBuf,
-    /// When a message is handed to the receivers.
+    /// Whether this host keeps the order on disk, in the folder `state`, and comes back from it.
+    pub journal: bool,
+    /// When a message is handed to the receivers; the same on every host.
     pub deliver: Level,
     /// What sends do while no majority of the hosts can be reached.
     pub minority: Minority,
@@ -79,6 +85,7 @@ impl Default for RingSettings {
             authentication: true,
             encryption: false,
             state: PathBuf::from(STATE_FOLDER),
+            journal: false,
             deliver: Level::default(),
             minority: Minority::default(),
         }
@@ -125,6 +132,8 @@ pub enum Level {
     Agreed,
     /// Every host holds it.
     Safe,
+    /// A majority has it on disk. Needs journals.
+    Durable,
 }
 
 /// What sends do while no majority of the hosts can be reached.
@@ -207,6 +216,13 @@ pub(super) fn ring(reading: &mut Reading<'_>, root: &mut Fields<'_>) -> RingSett
             state: fields.value(reading, "state", default.state, absolute_path, |path| {
                 quote(&path.display().to_string())
             }),
+            journal: fields.value(
+                reading,
+                "journal",
+                default.journal,
+                boolean,
+                ToString::to_string,
+            ),
             deliver: fields.word(reading, "deliver", LEVELS),
             minority: fields.word(reading, "minority", MINORITIES),
         },
@@ -291,24 +307,20 @@ pub(super) fn hosts(
         reading.wrong(&node.span, Wrong::new(what, "make several rings"));
     }
     let mut hosts: Vec<HostSettings> = Vec::new();
-    let mut is_complete = true;
+    let before = reading.errors.len();
     for item in items {
         let Value::Table(table) = &item.value else {
             let example = "{ name = \"a\", address = \"10.0.0.1:7946\" }";
             reading.wrong(&item.span, Wrong::kind(item, "a table", example));
-            is_complete = false;
             continue;
         };
-        match host(reading, item, table) {
-            Some(host) => {
-                check_host(reading, item, table, &host, &hosts, ring);
-                hosts.push(host);
-            }
-            None => is_complete = false,
+        if let Some(host) = host(reading, item, table) {
+            check_host(reading, item, table, &host, &hosts, ring);
+            hosts.push(host);
         }
     }
     hosts.sort_by(|a, b| a.name.cmp(&b.name));
-    if is_complete {
+    if reading.errors.len() == before {
         check_ring(reading, &node.span, &hosts, ring);
     }
     hosts
@@ -469,6 +481,12 @@ fn check_ring(reading: &mut Reading<'_>, span: &Span, hosts: &[HostSettings], ri
             "hosts need a key, and [ring] names none".to_owned(),
             "make one with `exo keygen`, copy it to every host, and add key_file = \"PATH\" \
              (or authentication = false, if nobody else can reach the network)",
+        );
+    }
+    if ring.deliver == Level::Durable && !ring.journal {
+        wrong(
+            "deliver = \"durable\" needs journals".to_owned(),
+            "add journal = true to [ring], or take \"safe\" or \"agreed\"",
         );
     }
     if ring.encryption && !ring.authentication {

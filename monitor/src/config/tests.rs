@@ -633,16 +633,139 @@ fn any_config() -> impl Strategy<Value = Config> {
         0_u64..10_000_000,
         "/[a-z\"\\\\ ä]{0,12}",
         (any_group(0), any_group(1), any_group(2)),
+        any_ring(),
     )
-        .prop_map(|(lane_shift, spin_ns, socket, (a, b, c))| Config {
-            monitor: MonitorSettings {
-                socket: PathBuf::from(socket),
-                spin: Duration::from_nanos(spin_ns),
-                lane_bytes: 1 << lane_shift,
-                ..MonitorSettings::default()
+        .prop_map(
+            |(lane_shift, spin_ns, socket, (a, b, c), (ring, hosts))| Config {
+                monitor: MonitorSettings {
+                    socket: PathBuf::from(socket),
+                    spin: Duration::from_nanos(spin_ns),
+                    lane_bytes: 1 << lane_shift,
+                    ..MonitorSettings::default()
+                },
+                ring,
+                hosts,
+                groups: vec![a, b, c],
             },
-            groups: vec![a, b, c],
+        )
+}
+
+fn any_ring() -> impl Strategy<Value = (RingSettings, Vec<HostSettings>)> {
+    let transport = prop_oneof![
+        Just(TransportKind::UdpMulticast),
+        Just(TransportKind::UdpBroadcast),
+        Just(TransportKind::UdpCopies),
+        Just(TransportKind::Tcp),
+        Just(TransportKind::RawMulticast),
+        Just(TransportKind::RawCopies),
+    ];
+    (
+        transport,
+        0_u8..5,
+        any::<bool>(),
+        any::<bool>(),
+        any::<u16>(),
+    )
+        .prop_map(|(transport, count, encryption, is_safe, number)| {
+            let hosts = (0..count).map(|index| HostSettings {
+                name: format!("host{index}"),
+                address: SocketAddr::from(([10, 0, 0, index + 1], 7946)),
+                mac: Some(libexo::transport::MacAddress([2, 0, 0, 0, 0, index])),
+            });
+            let ring = RingSettings {
+                number: number.into(),
+                host: (count > 0).then(|| "host0".to_owned()),
+                transport,
+                broadcast: Some([10, 0, 0, 255].into()),
+                key_file: Some(PathBuf::from("/etc/exo/ring.key")),
+                encryption,
+                deliver: if is_safe { Level::Safe } else { Level::Agreed },
+                minority: if is_safe {
+                    Minority::Fail
+                } else {
+                    Minority::Block
+                },
+                ..RingSettings::default()
+            };
+            (ring, hosts.collect())
         })
+}
+
+const TWO_HOSTS: &str = "[ring]\nkey_file = \"/k\"\n\
+    [[host]]\nname = \"b\"\naddress = \"10.0.0.2:7946\"\n\
+    [[host]]\nname = \"a\"\naddress = \"10.0.0.1:7946\"\n";
+
+#[test]
+fn hosts_have_the_order_of_their_names() {
+    let config = config(TWO_HOSTS);
+    let names: Vec<_> = config.hosts.iter().map(|host| host.name.as_str()).collect();
+    assert_eq!(names, ["a", "b"]);
+    assert_eq!(config.ring.transport, TransportKind::UdpMulticast);
+    assert!(config.ring.authentication && !config.ring.encryption);
+}
+
+#[test]
+fn hosts_without_a_key_are_told_to_make_one() {
+    let text = TWO_HOSTS.replace("key_file = \"/k\"\n", "");
+    assert_eq!(
+        one_mistake(&text),
+        "2:1 hosts need a key, and [ring] names none; make one with `exo keygen`, copy it to \
+         every host, and add key_file = \"PATH\" (or authentication = false, if nobody else can \
+         reach the network)"
+    );
+    let open = text.replace("[ring]\n", "[ring]\nauthentication = false\n");
+    assert!(!config(&open).ring.authentication);
+}
+
+#[test]
+fn mistakes_in_hosts_are_told_where_they_stand() {
+    let wrong = |from: &str, to: &str| {
+        assert!(TWO_HOSTS.contains(from));
+        one_mistake(&TWO_HOSTS.replacen(from, to, 1))
+    };
+    assert_eq!(
+        wrong("\"a\"", "\"b\""),
+        "7:8 a second host is called \"b\"; give each host its own name"
+    );
+    assert_eq!(
+        wrong("10.0.0.1", "10.0.0.2"),
+        "8:11 address 10.0.0.2:7946 is already that of b; give each host its own address"
+    );
+    assert_eq!(
+        wrong("10.0.0.1", "239.0.0.1"),
+        "8:11 239.0.0.1:7946 is not the address of one host; give an address that one of its \
+         interfaces has, and a port"
+    );
+    assert_eq!(
+        wrong("10.0.0.1:", "[fd00::1]:"),
+        "8:11 10.0.0.2:7946 and [fd00::1]:7946 are of two families; give all hosts IPv4 addresses, \
+         or all of them IPv6 addresses"
+    );
+    assert_eq!(
+        wrong("name = \"b\"\n", ""),
+        "3:1 this [[host]] has no name; add a line such as name = \"a\""
+    );
+    assert_eq!(
+        wrong("[ring]\n", "[ring]\nhost = \"c\"\n"),
+        "4:1 [ring] says that this is host \"c\", and no [[host]] is called so; add it, or correct \
+         the name"
+    );
+    assert_eq!(
+        wrong("[ring]\n", "[ring]\ntransport = \"udp-broadcast\"\n"),
+        "4:1 udp-broadcast needs IPv4 hosts and the link's broadcast address; add broadcast = \
+         \"10.0.0.255\" to [ring], or take udp-multicast"
+    );
+    assert_eq!(
+        wrong("[ring]\n", "[ring]\ntransport = \"tpc\"\n"),
+        "2:13 \"tpc\" is not a value of `transport`; did you mean \"tcp\"? It can be \
+         \"udp-multicast\", \"udp-broadcast\", \"udp-copies\", \"tcp\", \"raw-multicast\", \
+         \"raw-copies\""
+    );
+    assert_eq!(
+        mistakes(&TWO_HOSTS.replace("[ring]\n", "[ring]\ntransport = \"raw-copies\"\n")).len(),
+        2,
+        "both hosts lack a mac"
+    );
 }
 
 /// A tree of small tables, so that keys meet often.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use libexo::client::pair::TOKEN_BYTE;
 use libexo::control::channel::Descriptors;
@@ -24,7 +25,7 @@ use super::{Control, Source, relay};
 use crate::access::{self, Wish};
 use crate::clock;
 use crate::config::GroupSettings;
-use crate::engine_thread::command::{Command, NewReader};
+use crate::engine_thread::command::{Asked, Command, NewReader};
 use crate::engine_thread::kernel_queue::KernelQueue;
 use crate::mapped;
 
@@ -644,6 +645,11 @@ impl Control {
                     self.idle_since = clock::now();
                     Ok("{}".to_owned())
                 }),
+            Query::Ping => {
+                let asked = Asked { token, id };
+                self.engine.send(Command::Ping { asked });
+                return true; // answered when it is in order
+            }
             Query::Reload => self.reload().map(|()| "{}".to_owned()),
             Query::Stop => {
                 self.stopping = true;
@@ -652,6 +658,16 @@ impl Control {
         };
         let text = answer.unwrap_or_else(|why| format!("refused: {why}"));
         self.answer_document(token, id, &text)
+    }
+
+    /// A ping is in order.
+    pub(super) fn on_pong(&mut self, asked: Asked, taken: Result<Duration, &str>) {
+        let text = match taken {
+            Ok(taken) => format!("{{\"order_ns\": {}}}", taken.as_nanos()),
+            Err(why) => format!("refused: {why}"),
+        };
+        // Who does not wait for it any more closed the connection.
+        self.answer_document(asked.token, asked.id, &text);
     }
 
     fn answer_document(&mut self, token: usize, id: u32, text: &str) -> bool {

@@ -34,6 +34,7 @@ use crate::clock;
 use crate::config::{Arguments, Config, GroupSettings, Loaded};
 use crate::engine_thread::EngineThread;
 use crate::engine_thread::command::{Command, EngineHandle, Notice};
+use crate::engine_thread::envelope::are_one;
 use crate::engine_thread::network::Host;
 pub use crate::engine_thread::network::NetworkError;
 use crate::mapped::{self, Mapped};
@@ -478,6 +479,7 @@ impl Control {
                     self.drop_socket(socket);
                 }
                 Notice::SocketGone { socket } => self.drop_socket(socket),
+                Notice::Pong { asked, taken } => self.on_pong(asked, taken),
                 Notice::Starving { group } => {
                     tracing::debug!(
                         group = self.group_name(group),
@@ -599,6 +601,15 @@ impl Control {
         }
         if self.groups.len() >= libexo::shm::board::MARKS_MAX {
             return Err(Errno::NOSPC);
+        }
+        let is_one = |other: &&Group| are_one(other.settings.address, settings.address);
+        if let Some(other) = self.groups.iter().find(is_one) {
+            tracing::error!(
+                group = settings.name,
+                other = other.settings.name,
+                "two groups have the same number between hosts: give one of them another port"
+            );
+            return Err(Errno::EXIST);
         }
         let id = GroupId(u32::try_from(self.groups.len() + 1).map_err(|_| Errno::NOSPC)?);
         let made = mapped::log(settings.log_bytes)?;

@@ -84,10 +84,21 @@ pub(crate) enum Command {
         queue: Arc<KernelQueue>,
         done: SyncSender<()>,
     },
+    /// Sends a message of no group through the order.
+    Ping {
+        asked: Asked,
+    },
     Usage {
         done: SyncSender<Usage>,
     },
     Stop,
+}
+
+/// Whom to answer later.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Asked {
+    pub(crate) token: usize,
+    pub(crate) id: u32,
 }
 
 /// One membership that begins.
@@ -120,6 +131,11 @@ pub(crate) enum Notice {
         group: GroupId,
         socket: SocketId,
         datagrams: u64,
+    },
+    /// A ping is in order, after so long, or why not.
+    Pong {
+        asked: Asked,
+        taken: Result<Duration, &'static str>,
     },
     /// Policy ended a membership.
     Expelled { group: GroupId, socket: SocketId },

@@ -22,6 +22,14 @@ const HEAD_BYTES: usize = 4;
 /// A multicast datagram of who set no option.
 const TTL: u8 = 1;
 
+/// Whether hosts would take two groups for one: one chance in four thousand million.
+pub(crate) fn are_one(a: SocketAddr, b: SocketAddr) -> bool {
+    WireGroup::of(a).id == WireGroup::of(b).id
+}
+
+/// Messages between monitors; no program's group.
+pub(super) const NO_GROUP: GroupId = GroupId(0);
+
 /// A group as hosts call it.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 struct WireGroup {
@@ -39,7 +47,7 @@ impl WireGroup {
             u32::from_le_bytes(bytes)
         };
         Self {
-            id: GroupId(word(0)),
+            id: GroupId(word(0).max(NO_GROUP.0 + 1)),
             check: word(4) & 0x7fff,
         }
     }
@@ -110,12 +118,8 @@ impl Labels {
         let group = WireGroup::of(address);
         assert_eq!(id.0 as usize, self.groups.len() + 1, "numbered from 1");
         self.groups.push(group);
-        // Among 1,024 groups two share 32 bits once in 8,000 configurations.
         let other = self.numbers.insert(group.id, (id, group.check));
-        assert!(
-            other.is_none(),
-            "two groups have one hash: give {address} another port"
-        );
+        assert!(other.is_none(), "the control thread asked `are_one`");
     }
 
     pub(super) fn label(&self, group: GroupId, origin: &Origin) -> Label {

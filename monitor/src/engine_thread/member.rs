@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use libexo::engine::ring::Ring;
-use libexo::engine::{Engine, Event, Notice};
+use libexo::engine::{Admit, Engine, Event, Notice as EngineNotice, Submission};
 use libexo::ids::{GroupId, HostId, Seq};
 use libexo::shm::board::Counter;
 use libexo::shm::log::Origin;
@@ -14,16 +14,19 @@ use libexo::transport::DropReason;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::State;
-use super::command::{Command, RingUsage};
-use super::envelope::Labels;
+use super::command::{Asked, Command, Notice, RingUsage};
+use super::envelope::{Labels, NO_GROUP};
 use super::lanes::Lane;
 use super::network::{Host, Network};
 use super::waker::Waker;
 use crate::clock;
 use crate::config::Minority;
 
-/// Longest time that a host takes to leave its ring.
-const LEAVE_MAX: Duration = Duration::from_secs(2);
+/// Longest time that a host waits, before it stops, for its members' datagrams to be in order.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(2);
+/// Longest time that a host takes to leave its ring: some rotations of the token. The last ones
+/// find nobody left to agree.
+const LEAVE_MAX: Duration = Duration::from_millis(300);
 
 /// Longest time that a join or leave waits for its process's own messages; without a majority
 /// they may take for ever.
@@ -47,6 +50,8 @@ pub(super) struct Links {
     submitted: u64,
     returned: u64,
     minority: Minority,
+    /// Pings on their way, in the order of their submission, with their moments.
+    pings: VecDeque<(Asked, Time)>,
     /// The engine takes no more submissions before frames or time come.
     pub(super) is_full: bool,
     foreign: u64,
@@ -102,16 +107,21 @@ struct Held {
 }
 
 impl Links {
-    pub(super) fn new(host: Host, waker: Waker) -> (Ring, Self) {
+    pub(super) fn new(host: Host, waker: Waker) -> std::io::Result<(Ring, Self)> {
         let Host {
             engine,
             labels,
-            network,
+            mut network,
             minority,
+            keeper,
         } = host;
+        if let Some(opener) = keeper {
+            network.keep(opener.start(waker.bell())?);
+        }
         let links = Self {
             held: VecDeque::new(),
             submitted: 0,
+            pings: VecDeque::new(),
             returned: 0,
             minority,
             labels,
@@ -123,7 +133,7 @@ impl Links {
             refused: BTreeMap::new(),
             strangers: Strangers::default(),
         };
-        (engine, links)
+        Ok((engine, links))
     }
 
     /// So many messages were submitted here.
@@ -207,7 +217,15 @@ impl<Tell: Fn()> State<Tell> {
         let (mut count, mut bytes) = (0, 0);
         while let Some(delivery) = engine.poll_deliver() {
             links.is_full = false;
-            links.returned += u64::from(delivery.host == links.labels.me());
+            let is_own = delivery.host == links.labels.me();
+            links.returned += u64::from(is_own);
+            if delivery.group == NO_GROUP {
+                if is_own && let Some((asked, sent)) = links.pings.pop_front() {
+                    let taken = Ok(clock::now().since(sent));
+                    groups.notices.push(Notice::Pong { asked, taken });
+                }
+                continue;
+            }
             if count == 0 {
                 groups.set_time(clock::wall());
             }
@@ -257,6 +275,30 @@ impl<Tell: Fn()> State<Tell> {
             until: clock::now().after(HELD_MAX),
         });
         self.release_held(clock::now());
+    }
+
+    /// Sends a message through the order that no program sees.
+    pub(super) fn ping(&mut self, asked: Asked) {
+        let now = clock::now();
+        let mut pong = |taken| self.groups.notices.push(Notice::Pong { asked, taken });
+        let Some(links) = &mut self.links else {
+            return pong(Ok(Duration::ZERO)); // a ring of one orders at once
+        };
+        if self.engine.inspect().is_some_and(|state| state.is_halted) {
+            return pong(Err("no majority of the hosts can be reached"));
+        }
+        let message = Submission {
+            group: NO_GROUP,
+            origin: 0,
+            bytes: &[],
+        };
+        match self.engine.on_submit(now, message) {
+            Admit::Taken(_) => {
+                links.pings.push_back((asked, now));
+                links.submitted += 1;
+            }
+            Admit::Busy | Admit::Redirect(_) => pong(Err("too much waits for its turn already")),
+        }
     }
 
     fn release_held(&mut self, now: Time) {
@@ -311,7 +353,7 @@ impl<Tell: Fn()> State<Tell> {
         }
         while let Some(notice) = self.engine.poll_notice() {
             match notice {
-                Notice::Gap { from, to } => {
+                EngineNotice::Gap { from, to } => {
                     tracing::error!(
                         from = from.0,
                         to = to.0,
@@ -319,14 +361,26 @@ impl<Tell: Fn()> State<Tell> {
                     );
                     self.groups.tell_of_gap();
                 }
-                Notice::Refused { host, error } => {
+                EngineNotice::Refused { host, error } => {
                     let links = self.links.as_mut().expect("a ring of several");
                     let name = links.labels.name(host);
                     tracing::error!(host = name, "frames of this host are refused: {error}");
                     links.refused.insert(host, error.to_string());
                 }
-                Notice::Generation(generation) => tracing::info!(generation, "generation entered"),
-                Notice::Fatal(violation) => panic!("{violation}"),
+                EngineNotice::Unagreed {
+                    author,
+                    claimed,
+                    counted,
+                } => tracing::warn!(
+                    host = self.names(&[author])[0],
+                    claimed = claimed.0,
+                    counted = counted.0,
+                    "a host says that more is agreed than this one counts (I10)"
+                ),
+                EngineNotice::Generation(generation) => {
+                    tracing::info!(generation, "generation entered");
+                }
+                EngineNotice::Fatal(violation) => panic!("{violation}"),
             }
         }
     }
@@ -344,14 +398,15 @@ impl<Tell: Fn()> State<Tell> {
         if self.links.is_none() {
             return;
         }
-        let end = clock::now().after(LEAVE_MAX);
+        let mut end = clock::now().after(LAST_WORDS_MAX);
         let mut asked = false;
         while let Some(now) = Some(clock::now()).filter(|now| *now < end) {
             self.hear(now);
             self.drain(now);
             let state = self.engine.inspect().expect("a ring of several");
-            if state.queued == 0 && !asked {
+            if (state.queued == 0 || state.is_halted) && !asked {
                 asked = true;
+                end = end.min(now.after(LEAVE_MAX));
                 self.engine.leave();
             }
             if asked && !state.ring.contains(&self.me()) {

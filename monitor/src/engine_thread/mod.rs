@@ -7,7 +7,8 @@
 
 pub(crate) mod command;
 mod egress;
-mod envelope;
+pub(crate) mod envelope;
+mod keeper;
 pub(crate) mod kernel_queue;
 mod lanes;
 mod life;
@@ -65,9 +66,12 @@ impl EngineThread {
         host: Option<Host>,
         tell: impl Fn() + Send + 'static,
     ) -> std::io::Result<Self> {
-        let waker = match host {
-            Some(_) => Some(Waker::start(board.clone())?),
-            None => None,
+        let (engine, links) = match host {
+            None => (Ring::alone(HostId(0), Params::default()), None),
+            Some(host) => {
+                let (engine, links) = Links::new(host, Waker::start(board.clone())?)?;
+                (engine, Some(links))
+            }
         };
         let (commands, notices) = (handle.commands(), Arc::clone(&handle.notices));
         let (born, birth) = std::sync::mpsc::sync_channel(1);
@@ -80,13 +84,6 @@ impl EngineThread {
                 if !is_alive {
                     return;
                 }
-                let (engine, links) = match host.zip(waker) {
-                    None => (Ring::alone(HostId(0), Params::default()), None),
-                    Some((host, waker)) => {
-                        let (engine, links) = Links::new(host, waker);
-                        (engine, Some(links))
-                    }
-                };
                 let groups = Groups::new(board.clone());
                 let mut state = State {
                     engine,
@@ -364,6 +361,7 @@ impl<Tell: Fn()> State<Tell> {
                     self.groups.deliver_by_kernel(socket, &queue);
                     answer(&done, ());
                 }
+                Command::Ping { asked } => self.ping(asked),
                 Command::Usage { done } => {
                     let usage = self.usage();
                     answer(&done, usage);

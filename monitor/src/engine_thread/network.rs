@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 
-use libexo::engine::params::Params;
+use libexo::engine::params::{Params, Times};
 use libexo::engine::ring::{Ring, Setup};
 use libexo::engine::{Engine, Frame, Port, Stage, Transmit};
 use libexo::ids::{Epoch, HostId};
@@ -21,6 +21,7 @@ use libexo::wire::record::Record;
 use libexo::wire::table::{self, Row};
 
 use super::envelope::Labels;
+use super::keeper::{self, Keeper};
 use crate::clock;
 use crate::config::{HostSettings, Level, Minority, RingSettings, TransportKind};
 use crate::key_file::{self, KeyFileError};
@@ -49,7 +50,7 @@ pub enum NetworkError {
     #[error(transparent)]
     Key(#[from] KeyFileError),
     /// What is in it.
-    #[error("cannot keep the vote of this host: {0}")]
+    #[error("cannot keep what this host must remember: {0}")]
     Vote(#[from] JournalError),
     /// A specification of faults.
     #[error("EXO_RING_FAULTS: {0}")]
@@ -63,6 +64,8 @@ pub(crate) struct Host {
     pub(super) labels: Labels,
     pub(super) network: Network,
     pub(super) minority: Minority,
+    /// The journal, if this host keeps one.
+    pub(super) keeper: Option<keeper::Opener>,
 }
 
 /// The way to the other hosts.
@@ -70,6 +73,7 @@ pub(super) struct Network {
     transport: Box<dyn Transport + Send>,
     inbox: Inbox,
     vote: Vote<Folder>,
+    keeper: Option<Keeper>,
     outgoing: Vec<Transmit>,
     due: Option<Time>,
 }
@@ -91,17 +95,19 @@ impl Host {
         }
         let me = whoami(ring, hosts)?;
         let transport = open_transport(me, ring, hosts)?;
-        let (mut vote, found) = Vote::open(Folder::open(&ring.state)?)?;
+        let folder = Folder::open(&ring.state)?;
+        let (mut vote, found) = Vote::open(folder.clone())?;
         let boot_inc = boot_inc();
         let stored = stored(found);
         let protection = protection(ring)?;
-        let seal_bytes = protection.mode().overhead_bytes();
         let params = Params {
-            frame_bytes_max: transport.mtu().min(FRAME_BYTES_MAX) - seal_bytes,
+            frame_bytes_max: transport.mtu().min(FRAME_BYTES_MAX),
             level: match ring.deliver {
                 Level::Agreed => Stage::Agreed,
                 Level::Safe => Stage::Safe,
+                Level::Durable => Stage::Durable,
             },
+            times: times(ring),
             ..Params::default()
         };
         let setup = Setup {
@@ -118,7 +124,15 @@ impl Host {
             protection,
         };
         let now = clock::now();
-        let mut engine = Ring::member(&setup, now);
+        let generation = setup.stored.as_ref().map_or(0, |record| record.generation);
+        let (mut engine, keeper) = if ring.journal {
+            let found = keeper::open(folder, ring.number, generation, hosts.len())?;
+            let engine = Ring::with_journal(&setup, found.memory, now);
+            (engine, Some(found.keeper))
+        } else {
+            keeper::forget(&folder, ring.number, generation)?;
+            (Ring::member(&setup, now), None)
+        };
         persist(&mut engine, &mut vote, now)?;
         let names = |host: &HostSettings| (host.name.clone(), host.address.ip());
         let names = hosts.iter().map(names).collect();
@@ -134,14 +148,29 @@ impl Host {
             engine,
             labels: Labels::new(me, names),
             minority: ring.minority,
+            keeper,
             network: Network {
                 inbox: Inbox::new(INBOX_SLOTS, transport.mtu()),
                 transport,
                 vote,
+                keeper: None,
                 outgoing: Vec::new(),
                 due: None,
             },
         }))
+    }
+}
+
+/// Safety rests on none of them; a turn that waits for a disk takes longer.
+fn times(ring: &RingSettings) -> Times {
+    let times = Times::default();
+    if !ring.journal {
+        return times;
+    }
+    Times {
+        loss_min: times.loss_min * 10,
+        resend_min: times.resend_min * 20,
+        ..times
     }
 }
 
@@ -380,8 +409,21 @@ impl Network {
         total
     }
 
+    /// Has the journal written on a thread of its own from now on.
+    pub(super) fn keep(&mut self, keeper: Keeper) {
+        self.keeper = Some(keeper);
+    }
+
     /// Sends what the engine has to send.
     pub(super) fn send(&mut self, now: Time, engine: &mut Ring) {
+        if let Some(keeper) = &mut self.keeper {
+            while let Some(unit) = engine.poll_journal() {
+                keeper.write(unit);
+            }
+            if let Some(synced) = keeper.synced() {
+                engine.on_synced(now, synced);
+            }
+        }
         if let Err(error) = persist(engine, &mut self.vote, now) {
             // What was promised must be remembered; a host that cannot must not go on.
             panic!("the vote cannot be kept: {error}");

@@ -43,6 +43,11 @@ impl Waker {
         })
     }
 
+    /// What others may write to, to wake the engine thread.
+    pub(super) fn bell(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.bell)
+    }
+
     /// Readable after a wake-up.
     pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
         self.bell.as_fd()

@@ -21,6 +21,7 @@ impl Cluster<'_> {
                 id,
                 bytes,
             } => self.durable(host, life, id, bytes)?,
+            What::Synced { host, life, id } => self.synced(host, life, id)?,
             What::Submit { host } => self.submit(host)?,
             What::Fault { number } => self.fault(number)?,
             What::Restart { host } => {
@@ -127,6 +128,7 @@ impl Cluster<'_> {
         let life = self.hosts[host].life + 1;
         let stored = self.hosts[host].disk.as_ref();
         let stored = stored.map(|bytes| Record::parse(bytes).expect("it was written whole"));
+        let memory = self.memory(host, stored.map_or(0, |stored| stored.generation));
         // The clock may be wrong; the record saves the day.
         let boot_inc = if self.prng.chance(800) {
             self.now << 2 | life
@@ -153,7 +155,12 @@ impl Cluster<'_> {
         own.life = life;
         own.taken = 0;
         own.is_paused = false;
-        own.ring = Some(Ring::member(&setup, own.clock(self.now)));
+        let now = own.clock(self.now);
+        own.ring = Some(if self.plan.durable {
+            Ring::with_journal(&setup, memory, now)
+        } else {
+            Ring::member(&setup, now)
+        });
         self.pump(host)
     }
 }

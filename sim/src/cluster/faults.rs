@@ -28,7 +28,19 @@ impl Cluster<'_> {
                 self.count_life(host);
                 self.hosts[host].ring = None;
                 self.hosts[host].has_forgotten = true;
+                self.lose_disk(host);
                 self.at(end, What::Restart { host });
+            }
+            Fault::Reboot => {
+                self.cut_power(host);
+                self.at(end, What::Restart { host });
+            }
+            Fault::PowerCut => {
+                for host in 0..self.plan.hosts {
+                    self.cut_power(host);
+                    let at = self.now + self.prng.below(length);
+                    self.at(at, What::Restart { host });
+                }
             }
             Fault::Pause => {
                 self.hosts[host].is_paused = true;

@@ -1,5 +1,6 @@
 //! Hosts, virtual time, one queue of events, and the network between.
 
+mod disk;
 mod events;
 mod faults;
 mod healing;
@@ -47,6 +48,11 @@ enum What {
         id: u64,
         bytes: Vec<u8>,
     },
+    Synced {
+        host: usize,
+        life: u64,
+        id: u64,
+    },
     Submit {
         host: usize,
     },
@@ -74,6 +80,7 @@ struct Host {
     ring: Option<Ring>,
     disk: Option<Vec<u8>>,
     disk_free: u64,
+    journal: disk::Journal,
     life: u64,
     is_paused: bool,
     /// It forgot, and no epoch has admitted it since.
@@ -162,6 +169,7 @@ impl<'a> Cluster<'a> {
                 ring: None,
                 disk: None,
                 disk_free: 0,
+                journal: disk::Journal::default(),
                 life: 0,
                 is_paused: false,
                 has_forgotten: false,

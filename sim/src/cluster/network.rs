@@ -1,7 +1,7 @@
 //! What leaves a host: frames into the network, records to the disk, deliveries to the checker.
 
 use libexo::engine::ring::Ring;
-use libexo::engine::{Engine, Event, Notice, Record};
+use libexo::engine::{Engine, Event, Notice};
 use libexo::ids::HostId;
 
 use super::{Cluster, What, hash, host_id};
@@ -62,6 +62,7 @@ impl Cluster<'_> {
         while let Some(record) = ring.poll_persist() {
             self.write(host, me.1, record);
         }
+        self.journal(host, me.1, &mut ring);
         let result = self.drain(me, &mut ring);
         let checked = ring.check();
         if ring.marks().agreed().0 > 0 {
@@ -86,23 +87,6 @@ impl Cluster<'_> {
         result
     }
 
-    /// Records reach the disk one after the other.
-    fn write(&mut self, host: usize, life: u64, record: Record) {
-        let begins = self.hosts[host].disk_free.max(self.now);
-        let at = begins + 10_000 + self.prng.below(3_000_000);
-        self.hosts[host].disk_free = at;
-        let (id, bytes) = (record.id.0, record.bytes);
-        self.at(
-            at,
-            What::Durable {
-                host,
-                life,
-                id,
-                bytes,
-            },
-        );
-    }
-
     fn drain(&mut self, me: (u8, u64), ring: &mut Ring) -> Result<(), Broken> {
         while let Some(notice) = ring.poll_notice() {
             match notice {
@@ -114,6 +98,13 @@ impl Cluster<'_> {
                     return Err(Broken {
                         guarantee: "hosts that are configured alike hear each other",
                         seen: format!("{me:?} refuses {host:?}: {error}"),
+                    });
+                }
+                Notice::Unagreed { .. } => {
+                    let seen = format!("{me:?} {notice:?}");
+                    return Err(Broken {
+                        guarantee: "I10",
+                        seen,
                     });
                 }
                 Notice::Fatal(violation) => {

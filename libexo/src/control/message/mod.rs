@@ -75,6 +75,8 @@ pub enum Query {
     Reload,
     /// Stop in order.
     Stop,
+    /// How long a message of no group needs through the order.
+    Ping,
 }
 
 /// What an application or an operator asks of the monitor.
@@ -457,6 +459,7 @@ impl Request {
             Self::Ask(Query::AddGroup { address }) => Packet::begin(13, id).address(address),
             Self::Ask(Query::Reload) => Packet::begin(14, id),
             Self::Ask(Query::Stop) => Packet::begin(15, id),
+            Self::Ask(Query::Ping) => Packet::begin(18, id),
         }
     }
 
@@ -527,6 +530,7 @@ impl Request {
             }),
             14 => Self::Ask(Query::Reload),
             15 => Self::Ask(Query::Stop),
+            18 => Self::Ask(Query::Ping),
             16 => Self::Holder {
                 socket: SocketId(fields.u32()?),
             },

@@ -177,6 +177,8 @@ pub struct Counters {
     pub fetches: u64,
     /// Messages that took more than one turn.
     pub fragmented: u64,
+    /// Entries that the journal gave back at the start.
+    pub remembered: u64,
     /// Generations given up because another one is established.
     pub generations_left: u64,
     /// Turns without messages because too much waited for agreement or credit was short.

@@ -44,7 +44,10 @@ impl Entry {
             body,
             part_bytes,
         } = whole;
-        let flags = Flags::WOKEN.with(Flags::VIEW).with(Flags::EMPTY);
+        let flags = Flags::WOKEN
+            .with(Flags::VIEW)
+            .with(Flags::EMPTY)
+            .with(Flags::SYNCED);
         let flags = Flags(header.flags.0 & flags.0);
         let is_view = header.kind == Kind::Install || flags.has(Flags::VIEW);
         let view = if is_view {
@@ -190,15 +193,19 @@ impl Ground {
         }
     }
 
-    /// As the frame in front of a FETCHED body.
-    pub(super) fn frame(&self, ring: RingId, generation: u32, src: HostId) -> Vec<u8> {
-        let base = Base {
+    /// As frames and journals carry it.
+    pub(super) fn base(&self) -> Base {
+        Base {
             ring: self.ring,
             author: self.author.0,
             senders: self.senders.clone(),
-        };
+        }
+    }
+
+    /// As the frame in front of a FETCHED body.
+    pub(super) fn frame(&self, ring: RingId, generation: u32, src: HostId) -> Vec<u8> {
         let mut body = Vec::new();
-        base.emit(&mut body);
+        self.base().emit(&mut body);
         let header = Header {
             kind: Kind::Base,
             flags: Flags::default(),
@@ -271,6 +278,11 @@ impl Log {
 
     pub(super) const fn base_digest(&self) -> u64 {
         self.base.digest
+    }
+
+    /// What the log begins behind.
+    pub(super) const fn ground(&self) -> &Ground {
+        &self.base
     }
 
     pub(super) const fn bytes(&self) -> usize {

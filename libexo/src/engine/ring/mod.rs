@@ -13,12 +13,14 @@ mod alone;
 mod counters;
 mod log;
 mod member;
+mod memory;
 mod parts;
 mod queue;
 mod setup;
 
 pub use counters::{Counters, DropReason};
 pub use member::Inspection;
+pub use memory::{Memory, MemoryError};
 pub use setup::Setup;
 
 use alone::Alone;
@@ -28,7 +30,7 @@ use super::marks::Marks;
 use super::params::Params;
 use super::{
     Admit, Delivery, Engine, Event, Frame, Hint, Notice, PersistId, Port, Record, Submission,
-    Transmit, View, Violation,
+    Transmit, Unit, UnitId, View, Violation,
 };
 use crate::ids::{Epoch, HostId, Position, Seq};
 use crate::time::Time;
@@ -62,6 +64,35 @@ impl Ring {
             return Self::alone(setup.me, setup.params);
         }
         Self(Inner::Member(Box::new(Member::new(setup, now))))
+    }
+
+    /// One of the configured hosts, with a journal: whatever it says is on stable storage first.
+    /// `memory` is what the journal holds; without it the host starts as one that lost its memory,
+    /// or that never ran. A ring of one is such a host, too.
+    ///
+    /// A memory of another generation than that of `setup.stored` is none.
+    #[must_use]
+    pub fn with_journal(setup: &Setup, memory: Option<Memory>, now: Time) -> Self {
+        setup.assert_sound();
+        let member = Member::with_journal(setup, memory, now);
+        Self(Inner::Member(Box::new(member)))
+    }
+
+    /// The next unit for the journal. All units go there in order; each, or the last of several,
+    /// is reported with [`on_synced`](Self::on_synced) once it is on stable storage. Turns and
+    /// promises wait for it. Nothing without a journal.
+    pub fn poll_journal(&mut self) -> Option<Unit> {
+        match &mut self.0 {
+            Inner::Alone(_) => None,
+            Inner::Member(member) => member.poll_journal(),
+        }
+    }
+
+    /// Everything up to this unit is on stable storage.
+    pub fn on_synced(&mut self, now: Time, unit: UnitId) {
+        if let Inner::Member(member) = &mut self.0 {
+            member.on_synced(now, unit);
+        }
     }
 
     /// The log's marks.

@@ -8,8 +8,12 @@ pub(crate) mod doctor;
 pub(crate) mod groups;
 pub(crate) mod keygen;
 pub(crate) mod members;
+pub(crate) mod ping;
 pub(crate) mod preloaded;
+pub(crate) mod ring;
 pub(crate) mod run;
+pub(crate) mod sim;
+pub(crate) mod sim_rack;
 pub(crate) mod sockets;
 pub(crate) mod status;
 pub(crate) mod version;
@@ -26,6 +30,8 @@ pub(crate) fn run(args: &Args, out: &Output) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::Run(run) => run::run(run, socket, out),
         Command::Status => status::run(socket, out),
+        Command::Ring => ring::run(socket, out),
+        Command::Ping(ping) => ping::run(ping, socket, out),
         Command::Groups => groups::run(socket, out),
         Command::Members(members) => members::run(members, socket, out),
         Command::Sockets(sockets) => sockets::run(sockets, socket, out),
@@ -34,6 +40,7 @@ pub(crate) fn run(args: &Args, out: &Output) -> anyhow::Result<ExitCode> {
         Command::Keygen(keygen) => keygen::run(keygen, out),
         Command::Doctor => doctor::run(socket, out),
         Command::Demo(demo) => demo::run(demo, out),
+        Command::Sim(sim) => sim::run(sim, out),
         Command::Completions(completions) => completions::run(completions, out),
         Command::Version => version::run(socket, out),
         Command::Detach(detach) => detach::run(detach),

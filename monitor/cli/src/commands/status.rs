@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::ring;
 use crate::output::{self, Output};
 use crate::place::Place;
 use crate::status::{self, Answer};
@@ -16,7 +17,7 @@ pub(crate) fn run(socket: Option<&Path>, out: &Output) -> anyhow::Result<ExitCod
     let answer = status::ask(socket)?;
     out.report(&answer.document, || text(&answer))?;
     note_other_monitors(&answer, socket, out);
-    Ok(ExitCode::SUCCESS)
+    Ok(ring::exit_code(answer.status.ring.as_ref()))
 }
 
 fn text(answer: &Answer) -> String {
@@ -60,6 +61,15 @@ fn write(answer: &Answer, text: &mut String) -> std::fmt::Result {
         .iter()
         .map(|session| session.refusals.len())
         .sum();
+    if let Some(ring) = &status.ring {
+        let members = ring.hosts.iter().filter(|host| host.is_member).count();
+        let hosts = output::counted(ring.hosts.len(), "host");
+        writeln!(
+            text,
+            "ring       {}: {members} of {hosts} (`exo ring`)",
+            ring.state
+        )?;
+    }
     if refusals > 0 {
         let requests = output::counted(refusals, "request");
         writeln!(text, "refused    {requests}: see `exo why PID`")?;

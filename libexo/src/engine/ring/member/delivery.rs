@@ -57,6 +57,8 @@ struct Ready {
     place: Option<core::ops::Range<usize>>,
     position: Position,
     seq: Seq,
+    /// It was submitted to this incarnation of this host.
+    is_own: bool,
 }
 
 impl Deliverer {
@@ -88,6 +90,11 @@ impl Deliverer {
         *self = Self::new(ground);
         self.skip_to = skip_to;
         self.seq = seq;
+    }
+
+    /// Incarnation of a host whose messages come next.
+    pub(super) fn incarnation(&self, host: HostId) -> u64 {
+        self.senders[usize::from(host.0)].0
     }
 
     /// Nothing up to `position` is delivered.
@@ -162,7 +169,7 @@ impl Member {
         }
         let ready = self.next_ready()?;
         let mut origin = u64::from(ready.origin);
-        if ready.author == self.me && ready.position > self.born {
+        if ready.is_own {
             let own = self.queue.take_packed();
             assert_eq!(
                 own.ticket,
@@ -197,6 +204,7 @@ impl Member {
     pub(super) fn deliverable(&self) -> Position {
         match self.params.level {
             Stage::Tail | Stage::Agreed => self.marks.agreed(),
+            Stage::Durable => self.marks.durable(),
             Stage::Safe => self.marks.safe(),
         }
     }
@@ -234,7 +242,8 @@ impl Member {
             let (group, origin) = (piece.group, piece.origin);
             self.deliverer.offset = next;
             let Some(number) = completed else { continue };
-            let sender = &mut self.deliverer.senders[usize::from(author.0)].1;
+            let (inc, sender) = &mut self.deliverer.senders[usize::from(author.0)];
+            let is_own = author == self.me && *inc == self.inc;
             if number != *sender + 1 {
                 let found = format!("{author:?} {number} after {sender} at {position:?}");
                 self.fail("I9", found);
@@ -255,6 +264,7 @@ impl Member {
                 place,
                 position,
                 seq,
+                is_own,
             });
         }
     }
@@ -282,12 +292,14 @@ impl Member {
             return;
         }
         let up_to = self.trimmable();
+        let before = self.log.bytes();
         let mut is_clean = true;
         while self.log.base() < up_to {
             if is_clean && self.log.bytes() <= self.params.retain_bytes {
-                return;
+                break;
             }
             is_clean = self.log.trim_one();
         }
+        self.note_trimmed(before - self.log.bytes());
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::fetch::{Fetching, Purpose};
 use super::install::Joiner;
 use super::timers::Timer;
-use super::{DropReason, Header, HostSet, Member, Notice};
+use super::{DropReason, Header, HostSet, Member};
 use crate::engine::ring::log::{Entry, Ground, Log};
 use crate::engine::ring::parts::Whole;
 use crate::ids::{Epoch, HostId, Position};
@@ -67,9 +67,7 @@ impl Member {
         let epoch = self.promised.max(self.highest_seen).next_of(self.me);
         self.promised = epoch;
         self.promised_to = Some((self.me, self.inc));
-        if self.generation == 0 {
-            self.persist();
-        }
+        self.persist_promise();
         self.staging = None;
         self.catch_up = None;
         self.counters.campaigns += 1;
@@ -95,6 +93,9 @@ impl Member {
         let give_up = self.epoch_delay + self.jitter.below(self.epoch_delay / 2);
         self.timers.arm(Timer::Epoch, self.now.after(give_up));
         self.timers.disarm(Timer::Loss);
+        if self.quorum == 1 {
+            self.choose_tail();
+        }
     }
 
     fn send_prepare(&mut self, to: Option<HostId>) {
@@ -191,9 +192,8 @@ impl Member {
         if epoch > self.promised {
             self.turn_to(epoch);
             self.promised_to = asker;
-            if self.generation == 0 {
-                self.persist();
-            }
+            self.learn_incarnations(&prepare.crash_vector);
+            self.persist_promise();
         }
         self.learn_incarnations(&prepare.crash_vector);
         self.arm_loss();
@@ -328,12 +328,24 @@ impl Member {
         assert!(usable.len() >= self.quorum, "a majority has promised (I8)");
         let merged = candidate.merged();
         let view = self.opening_view(&candidate, usable, merged, is_formation);
+        let of = |promise: &Promised| (promise.tail_epoch, promise.tail);
+        let promises = candidate
+            .promises
+            .iter()
+            .filter(|(host, _)| usable.contains(**host));
+        assert_eq!(
+            promises.map(|(_, promise)| of(promise)).max(),
+            Some((self.log.tail_epoch(), self.tail())),
+            "the founder's log is the best that was promised (I8)"
+        );
         self.counters.founded += 1;
         let mut body = Vec::new();
         view.emit(&mut body);
         let header = Header {
             seq: self.tail().next(),
+            behind: self.behind(self.tail().next()),
             credit: u16::MAX,
+            flags: self.synced_flag(),
             ..self.own_header(Kind::Install, candidate.epoch)
         };
         let part_bytes = Entry::part_bytes(self.params.frame_bytes_max);
@@ -343,8 +355,10 @@ impl Member {
             part_bytes,
         })
         .expect("what this host writes is well formed");
-        self.send_entry(None, &entry, Flags::default());
+        self.note_written(&entry);
         self.open(&entry);
+        self.outbox.await_journal();
+        self.send_entry(None, &entry, Flags::default());
         let resend = self.hop.resend(&self.params.times);
         self.resends = 0;
         self.timers.arm(Timer::Resend, self.now.after(resend));
@@ -404,10 +418,7 @@ impl Member {
         // Its low half is what frames carry, and 0 there means none.
         self.generation = self.jitter.next() | 1;
         self.log = Log::new(Ground::first(self.hosts, digest::first(self.generation)));
-        self.outbox
-            .notices
-            .push_back(Notice::Generation(self.generation));
-        self.persist();
+        self.belong();
     }
 
     pub(super) fn on_refuse(&mut self, refuse: Refuse) {

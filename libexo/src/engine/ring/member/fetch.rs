@@ -232,7 +232,11 @@ impl Member {
             && ground.epoch == self.joined
         {
             self.begin_after(ground);
+            self.record_state();
+            self.commit_records();
             self.last.fill(Position(0));
+            self.stored.fill(Position(0));
+            self.appended = 0;
             self.requeue_own();
             self.note_progress();
         }
@@ -261,6 +265,9 @@ impl Member {
             let Ok(frame) = Frame::parse(bytes, ring_id) else {
                 break;
             };
+            if usize::from(frame.header.src.0) >= hosts {
+                break;
+            }
             let fits = if frame.header.kind == Kind::Base {
                 Ground::from_frame(&frame.header, frame.payload, hosts)
                     .is_some_and(|ground| fetching.take_ground(ground, purpose))

@@ -98,8 +98,7 @@ impl Member {
                 format!("an incarnation above {} is at work", self.inc),
             );
         }
-        if self.generation == 0 && view.ring.contains(self.me) && view.crash_vector[me] != self.inc
-        {
+        if !self.is_amnesiac && view.ring.contains(self.me) && view.crash_vector[me] != self.inc {
             // It promised, restarted, and is a member under its earlier incarnation: the log would
             // count this one's messages as the earlier one's. The ring stalls at its turn, and the
             // next epoch, which it still may promise, knows it by its present one.
@@ -119,11 +118,22 @@ impl Member {
     /// This host's first generation: from here on it cannot claim to know of none.
     fn enter_generation(&mut self, generation: u64, view: &View) {
         self.generation = generation;
+        self.ground_at_start(view);
+        self.belong();
+    }
+
+    /// The host belongs to a generation from here on: first its journal says so, then its record,
+    /// so that a record of a generation without a journal means that the journal was lost.
+    pub(super) fn belong(&mut self) {
+        self.record_begin();
+        self.record_state();
+        self.commit_records();
+        self.outbox.await_journal();
         self.persist();
+        let generation = self.generation;
         self.outbox
             .notices
             .push_back(Notice::Generation(generation));
-        self.ground_at_start(view);
     }
 
     /// D(0), if the INSTALL tells it.
@@ -166,6 +176,9 @@ impl Member {
         let begins_behind = ground
             .as_ref()
             .is_some_and(|ground| ground.position >= install.position);
+        if self.is_amnesiac {
+            self.record_begin();
+        }
         self.adopt(ground, entries);
         if self.fatal.is_some() {
             return;
@@ -173,9 +186,6 @@ impl Member {
         if is_fresh {
             // Programs hear what comes from the view on.
             self.deliverer.skip_to(install.position.before());
-        }
-        if self.is_amnesiac {
-            self.born = install.position;
         }
         self.counters.installed += 1;
         if begins_behind {
@@ -207,6 +217,7 @@ impl Member {
             return;
         }
         for entry in entries {
+            self.record_entry(&entry);
             self.log.push(entry);
             self.marks.extend();
         }
@@ -218,6 +229,9 @@ impl Member {
             return self.fail("I1", found);
         }
         self.counters.cut += self.tail().0 - common.0;
+        if common < self.tail() {
+            self.record_cut(common);
+        }
         self.log.cut(common);
         self.marks.cut(common);
     }
@@ -244,15 +258,21 @@ impl Member {
         self.counters.cut += self.tail().0 - agreed.0;
         self.marks.begin_after(ground.position);
         self.deliverer.begin_after(&ground);
+        self.record_cut(ground.position);
         self.log = Log::new(ground);
     }
 
     /// Appends the turn that opens an epoch, and works in it from here on.
     pub(super) fn open(&mut self, install: &Entry) {
+        self.record_entry(install);
         self.log.push(install.clone());
         self.marks.extend();
         self.enter(install);
-        self.last[usize::from(install.author.0)] = install.position;
+        let author = usize::from(install.author.0);
+        self.last[author] = install.position;
+        if install.flags.has(Flags::SYNCED) {
+            self.stored[author] = install.position;
+        }
         self.update_agreement();
         self.advance();
         self.wake_if_quiet();
@@ -263,14 +283,16 @@ impl Member {
         let view = install.view.as_deref().expect("an INSTALL has a VIEW body");
         self.joined = install.epoch;
         self.is_amnesiac = false;
-        // The turn that let this incarnation in may have been cut; then this one does.
-        self.born = self.born.min(install.position);
         assert_eq!(
             self.promised, self.joined,
             "an epoch is promised before it is entered (I2)"
         );
         self.learn_incarnations(&view.crash_vector);
+        self.record_state();
+        self.commit_records();
+        (self.appended, self.is_warned) = (0, false);
         self.last.fill(Position(0));
+        self.stored.fill(Position(0));
         self.credit.fill(None);
         self.install = Some(install.clone());
         let ring = view.ring;
@@ -309,12 +331,18 @@ impl Member {
             return;
         };
         let mut highest = front - 1;
+        let mut is_own = self.deliverer.incarnation(self.me) == self.inc;
         for entry in self
             .log
             .entries()
             .filter(|entry| entry.position > self.deliverer.done())
         {
-            if entry.author != self.me || entry.view.is_some() || entry.position <= self.born {
+            if let Some(view) = &entry.view {
+                let inc = view.crash_vector.get(usize::from(self.me.0));
+                is_own |= inc == Some(&self.inc);
+                continue;
+            }
+            if entry.author != self.me || !is_own {
                 continue;
             }
             let mut at = 0;
@@ -333,7 +361,9 @@ impl Member {
     // Coming in.
 
     pub(super) fn ask_to_join(&mut self) {
-        let is_in = !self.is_amnesiac && self.log.ring().contains(self.me);
+        // A host that came back to a resting ring of which it is a member has promised more than
+        // it entered; nobody would notice.
+        let is_in = self.can_work() && self.log.ring().contains(self.me);
         let is_virgin = !self.is_amnesiac && self.joined == Epoch(0) && !self.knows_ring;
         if is_in || is_virgin || self.is_leaving {
             self.join_delay = self.params.times.join_min;
@@ -441,9 +471,9 @@ impl Member {
         self.marks = crate::engine::marks::Marks::default();
         self.joiners = BTreeMap::new();
         self.last.fill(Position(0));
+        self.stored.fill(Position(0));
         self.queue.repack(Ticket(0));
         self.sent_bytes = 0;
-        self.born = Position(0);
         self.persist();
         self.arm_loss();
         Ok(())

@@ -10,12 +10,14 @@
 //! | `install` | enters epochs that others founded; begins behind gaps; joins |
 //! | `fetch` | fetches ranges of the log and serves them |
 //! | `delivery` | from agreed positions to messages |
+//! | `journal` | what goes to stable storage, and what waits for it |
 
 mod check;
 mod delivery;
 mod epoch;
 mod fetch;
 mod install;
+mod journal;
 mod outbox;
 mod receive;
 mod repair;
@@ -28,6 +30,7 @@ use std::collections::BTreeMap;
 
 use super::counters::{Counters, DropReason};
 use super::log::{Entry, Ground, Log};
+use super::memory::Memory;
 use super::parts::{Early, LongFrames};
 use super::queue::Queue;
 use super::setup::Setup;
@@ -48,6 +51,7 @@ use delivery::Deliverer;
 use epoch::Candidate;
 use fetch::Fetching;
 use install::{Joiner, Staging};
+use journal::Journal;
 use outbox::Outbox;
 use timers::{Hop, Jitter, Timer, Timers};
 
@@ -83,11 +87,18 @@ pub(super) struct Member {
     marks: Marks,
     /// The highest position that each host wrote in epoch `joined`; 0 for none.
     last: Vec<Position>,
+    /// Of these, the highest that was on its author's stable storage; 0 for none.
+    stored: Vec<Position>,
+
+    /// Turns of others appended since the epoch was entered or the log begun anew.
+    appended: u64,
+    /// The last turn written here (I5).
+    written: (Epoch, Position),
+    /// A notice of I10 was given in this epoch.
+    is_warned: bool,
 
     /// The turn that opened epoch `joined`.
     install: Option<Entry>,
-    /// Positions up to here belong to earlier incarnations of this host.
-    born: Position,
     credit: Vec<Option<u16>>,
     early: Early,
     long_frames: LongFrames,
@@ -134,6 +145,7 @@ pub(super) struct Member {
     jitter: Jitter,
     timers: Timers,
     outbox: Outbox,
+    journal: Option<Journal>,
     counters: Counters,
     /// When it was last told that a host's frames are refused for this reason.
     refused: BTreeMap<(HostId, DropReason), Time>,
@@ -143,6 +155,53 @@ pub(super) struct Member {
 
 impl Member {
     pub(super) fn new(setup: &Setup, now: Time) -> Self {
+        let mut member = Self::before_start(setup, now);
+        member.start();
+        member
+    }
+
+    pub(super) fn with_journal(setup: &Setup, memory: Option<Memory>, now: Time) -> Self {
+        let mut member = Self::before_start(setup, now);
+        member.journal = Some(Journal::default());
+        let memory = memory
+            .filter(|memory| memory.generation == member.generation && memory.generation != 0);
+        if let Some(memory) = memory {
+            member.remember(memory);
+        }
+        member.start();
+        member
+    }
+
+    /// Comes back as the host that it was. Its messages are numbered anew, so it works from the
+    /// next epoch on, which tells the others: until then it is one that promised more than it
+    /// entered.
+    fn remember(&mut self, memory: Memory) {
+        self.is_amnesiac = false;
+        self.joined = memory.joined;
+        self.promised = memory.promised.max(Epoch(memory.joined.0 + 1));
+        self.highest_seen = self.promised;
+        self.learn_incarnations(&memory.crash_vector);
+        let (base, tail) = (memory.log.base(), memory.log.tail());
+        self.marks.begin_after(base);
+        while self.marks.tail() < tail {
+            self.marks.extend();
+        }
+        self.deliverer = Deliverer::new(memory.log.ground());
+        self.deliverer.skip_to(memory.deliver_after);
+        self.log = memory.log;
+        self.journal = Some(Journal::new(tail));
+        self.counters.remembered = tail.0 - base.0;
+    }
+
+    fn start(&mut self) {
+        self.persist();
+        if self.is_amnesiac || self.joined > Epoch(0) {
+            self.timers.arm(Timer::Join, self.now);
+        }
+        self.arm_loss();
+    }
+
+    fn before_start(setup: &Setup, now: Time) -> Self {
         let stored = setup.stored.unwrap_or_default();
         let inc = setup
             .boot_inc
@@ -156,7 +215,7 @@ impl Member {
             frame_bytes_max: setup.params.frame_bytes_max - guard.mode().overhead_bytes(),
             ..setup.params
         };
-        let mut member = Self {
+        Self {
             me: setup.me,
             hosts,
             quorum: majority(hosts),
@@ -179,8 +238,12 @@ impl Member {
             log: Log::new(ground),
             marks: Marks::default(),
             last: vec![Position(0); hosts],
+            stored: vec![Position(0); hosts],
+            journal: None,
+            appended: 0,
+            written: (Epoch(0), Position(0)),
+            is_warned: false,
             install: None,
-            born: Position(0),
             credit: vec![None; hosts],
             early: Early::default(),
             long_frames: LongFrames::default(),
@@ -223,14 +286,7 @@ impl Member {
             refused: BTreeMap::new(),
             fatal: None,
             scratch: Vec::with_capacity(hosts),
-        };
-        member.persist();
-        if member.is_amnesiac {
-            member.timers.arm(Timer::Join, now);
-        } else {
-            member.arm_loss();
         }
-        member
     }
 
     pub(super) const fn marks(&self) -> Marks {
@@ -312,6 +368,17 @@ impl Member {
             inc: self.inc,
         };
         self.outbox.persist(record.emit());
+    }
+
+    /// Puts a promise on stable storage where others may count on it; what follows waits for it.
+    fn persist_promise(&mut self) {
+        if self.generation == 0 {
+            self.persist();
+        } else {
+            self.record_state();
+            self.commit_records();
+            self.outbox.await_journal();
+        }
     }
 
     // The calls of the engine.

@@ -143,6 +143,11 @@ impl Member {
         if entry.author != self.me || !self.can_work() || self.resends >= RESENDS_MAX {
             return;
         }
+        if self.outbox.awaits_journal() {
+            // It has not left yet.
+            let resend = self.hop.resend(&self.params.times);
+            return self.timers.arm(Timer::Resend, self.now.after(resend));
+        }
         let entry = entry.clone();
         self.resends += 1;
         self.counters.resends += 1;
@@ -211,6 +216,9 @@ impl Member {
         let header = self.own_header(Kind::Probe, self.joined);
         self.send(None, header, &[]);
         self.arm_loss();
+        if self.quorum == 1 {
+            self.campaign(false);
+        }
     }
 
     pub(super) fn on_probe(&mut self, header: &Header) {

@@ -2,13 +2,12 @@
 
 use super::{Entry, Member};
 use crate::engine::Transmit;
-use crate::ids::{Epoch, HostId};
+use crate::ids::{Epoch, HostId, Position};
 use crate::wire::{Flags, HEADER_BYTES, Header, Kind, emit};
 
 impl Member {
     /// The header of a control frame: where this host stands.
     pub(super) fn own_header(&self, kind: Kind, epoch: Epoch) -> Header {
-        let behind = self.tail().0 - self.marks.agreed().0;
         Header {
             kind,
             flags: Flags::default(),
@@ -19,12 +18,17 @@ impl Member {
             epoch,
             seq: self.tail(),
             prev: self.log.tail_digest(),
-            behind: u16::try_from(behind).unwrap_or(u16::MAX),
+            behind: self.behind(self.tail()),
             credit: 0,
             part: 0,
             parts: 1,
             count: 0,
         }
+    }
+
+    /// How far `position` lies above what is agreed, as headers carry it.
+    pub(super) fn behind(&self, position: Position) -> u16 {
+        u16::try_from(position.0 - self.marks.agreed().0).unwrap_or(u16::MAX)
     }
 
     /// Sends a control frame, in parts if it is long.

@@ -2,7 +2,7 @@
 
 use super::delivery::MESSAGES_PER_TURN_MAX;
 use super::timers::Timer;
-use super::{DropReason, HostSet, Member};
+use super::{DropReason, HostSet, Member, Notice};
 use crate::engine::ring::agreement::{agreed_position, safe_position};
 use crate::engine::ring::log::Entry;
 use crate::engine::ring::parts::Whole;
@@ -68,6 +68,7 @@ impl Member {
     /// Appends what has become complete.
     pub(super) fn advance(&mut self) {
         while self.can_work()
+            && !self.is_journal_full()
             && let Some(whole) = self.early.take(self.joined, self.tail().next())
         {
             let Some(entry) = Entry::from_parts(whole) else {
@@ -90,6 +91,7 @@ impl Member {
         }
         let author = usize::from(entry.author.0);
         self.credit[author] = Some(entry.credit);
+        let claim = (entry.author, entry.position, entry.behind);
         let left = entry
             .view
             .as_ref()
@@ -111,8 +113,33 @@ impl Member {
         self.timers.disarm(Timer::Wake);
         self.note_progress();
         self.update_agreement();
+        self.compare_agreement(claim);
         self.wake_if_quiet();
         true
+    }
+
+    /// I10: whoever holds the same turns counts the same.
+    fn compare_agreement(&mut self, (author, position, behind): (HostId, Position, u16)) {
+        self.appended += 1;
+        let claimed = Position(position.0.saturating_sub(u64::from(behind)));
+        let counted = self.marks.agreed();
+        let is_new_here = self.appended <= self.log.ring().len() as u64;
+        if behind == u16::MAX || claimed <= counted || is_new_here || self.is_warned {
+            return;
+        }
+        self.is_warned = true;
+        self.outbox.notices.push_back(Notice::Unagreed {
+            author,
+            claimed,
+            counted,
+        });
+    }
+
+    /// I5: nothing is written twice at one position of an epoch.
+    pub(super) fn note_written(&mut self, entry: &Entry) {
+        let at = (entry.epoch, entry.position);
+        assert!(self.written < at, "{at:?} after {:?} (I5)", self.written);
+        self.written = at;
     }
 
     fn push(&mut self, entry: Entry) {
@@ -130,9 +157,36 @@ impl Member {
                     .arm_first(Timer::Join, self.now.after(self.join_delay));
             }
         }
+        let is_synced = entry.flags.has(Flags::SYNCED);
+        self.record_entry(&entry);
         self.log.push(entry);
         let tail = self.marks.extend();
         self.last[author] = tail;
+        if is_synced {
+            self.stored[author] = tail;
+        }
+        self.commit_records();
+    }
+
+    /// What this host says of its own log in a turn.
+    pub(super) fn synced_flag(&self) -> Flags {
+        match self.journal {
+            Some(_) => Flags::SYNCED,
+            None => Flags::default(),
+        }
+    }
+
+    /// Up to where this host counts itself (R3'): with a journal, what is on stable storage.
+    fn own_vote(&self) -> Position {
+        let held = match &self.journal {
+            Some(journal) => journal.synced(),
+            None => self.tail(),
+        };
+        if self.log.epoch_at(held) == Some(self.joined) {
+            held
+        } else {
+            Position(0)
+        }
     }
 
     /// R3 and R3': what a majority has built on, and what every member has.
@@ -141,16 +195,18 @@ impl Member {
             return;
         }
         let me = usize::from(self.me.0);
-        let written = self.last[me];
-        if self.log.tail_epoch() == self.joined {
-            self.last[me] = self.tail();
-        }
-        let agreed = agreed_position(&self.last, self.quorum, &mut self.scratch);
-        let safe = safe_position(&self.last, &self.log.ring());
-        self.last[me] = written;
-        if let Some(agreed) = agreed {
+        let vote = self.own_vote();
+        self.last[me] = vote;
+        if let Some(agreed) = agreed_position(&self.last, self.quorum, &mut self.scratch) {
             self.marks.agree(agreed);
         }
+        if self.journal.is_some() {
+            self.stored[me] = vote;
+        }
+        if let Some(durable) = agreed_position(&self.stored, self.quorum, &mut self.scratch) {
+            self.marks.store(durable);
+        }
+        let safe = safe_position(&self.last, &self.log.ring());
         self.marks.secure(safe);
         assert!(
             self.log.base() <= self.marks.agreed(),
@@ -225,7 +281,7 @@ impl Member {
     }
 
     fn write(&mut self, body: Vec<u8>, view: Option<&View>) {
-        let mut flags = Flags::default();
+        let mut flags = self.synced_flag();
         if view.is_some() {
             flags = flags.with(Flags::VIEW);
         }
@@ -235,6 +291,7 @@ impl Member {
         let header = super::Header {
             flags,
             seq: self.tail().next(),
+            behind: self.behind(self.tail().next()),
             credit: self.own_credit(),
             ..self.own_header(Kind::Turn, self.joined)
         };
@@ -250,6 +307,7 @@ impl Member {
             self.can_work() && self.is_owner(),
             "written as owner only (I5, I7)"
         );
+        self.note_written(&entry);
         self.unpark();
         self.push(entry.clone());
         self.counters.turns += 1;
@@ -257,6 +315,7 @@ impl Member {
             self.sent_bytes = 0;
         }
         self.resends = 0;
+        self.outbox.await_journal();
         self.send_entry(None, &entry, Flags::default());
         let resend = self.hop.resend(&self.params.times);
         self.timers.arm(Timer::Resend, self.now.after(resend));
