@@ -55,7 +55,8 @@ def do(word, rest):
     elif word == "stamp":
         held["socket"].sendto(b"%d" % time.monotonic_ns(), (GROUP, PORT))
     elif word == "age":
-        return str((time.monotonic_ns() - int(held["socket"].recv(100))) // 1000)
+        sent = int(held["socket"].recv(100))
+        return str((time.monotonic_ns() - sent) // 1000)
     elif word == "flood":
         while True:
             held["socket"].sendto(bytes(1000), (GROUP, PORT))

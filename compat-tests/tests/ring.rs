@@ -19,7 +19,7 @@ use std::process::Command;
 use std::time::Duration;
 
 /// Datagrams of all members together, in each of the two groups.
-const DATAGRAMS: usize = 30_000;
+const DATAGRAMS: usize = 18_000;
 /// The same in the long variant: a million in all.
 const DATAGRAMS_SOAK: usize = 500_000;
 const FAULTS: &str = "loss=5%,dup=5%,reorder=5%";
@@ -244,6 +244,28 @@ fn five_hosts_have_one_order_over_tcp() -> Result<()> {
     one_order(Settings::new(5, "tcp"))
 }
 
+fn with(ring: &str) -> Settings {
+    Settings {
+        ring: ring.to_owned(),
+        ..Settings::new(3, "udp-multicast")
+    }
+}
+
+#[test]
+fn three_hosts_have_one_order_of_what_all_of_them_hold() -> Result<()> {
+    one_order(with("deliver = \"safe\""))
+}
+
+#[test]
+fn three_hosts_have_one_order_of_what_is_on_disk() -> Result<()> {
+    one_order(with("deliver = \"durable\"\njournal = true"))
+}
+
+#[test]
+fn three_hosts_have_one_order_that_nobody_else_can_read() -> Result<()> {
+    one_order(with("encryption = true"))
+}
+
 // ---- sockperf
 
 const FEED: &str = "U:239.1.2.3:5000\n";
@@ -356,7 +378,7 @@ fn idle(transport: &'static str) -> Result<()> {
     );
     // The kernel's own: who has which address, who is in which group.
     ensure!(
-        on_links <= sent + 3 * WATCHED.as_secs(),
+        on_links <= sent + 5 * WATCHED.as_secs(),
         "{on_links} frames on the links for {sent} of the ring"
     );
     ensure!(
@@ -374,7 +396,7 @@ fn idle(transport: &'static str) -> Result<()> {
         ages.push(age.parse::<u64>().with_context(|| age)?);
     }
     println!("the first datagram after a rest came in {ages:?} us");
-    ensure!(ages.iter().any(|age| *age < 20_000), "{ages:?} us");
+    ensure!(ages.iter().any(|age| *age < 40_000), "{ages:?} us");
     ensure!(
         hosts.standing(0)?.epoch == epoch,
         "the ring was formed anew"

@@ -13,6 +13,7 @@ use compat_tests::binaries::{is_native_only, is_soak};
 use compat_tests::deadline::{Deadline, Start, tick};
 use compat_tests::hosts::{Hosts, Member, Settings, finish, go, longest_pause};
 use compat_tests::member::{Pace, ensure_agree};
+use compat_tests::told::Told;
 use compat_tests::trace::{Trace, ensure_one_order};
 use nix::sys::signal::Signal;
 use std::time::Duration;
@@ -178,6 +179,38 @@ fn nobody_goes_on_without_a_majority() -> Result<()> {
     hosts.check()
 }
 
+#[test]
+fn sends_of_the_smaller_side_fail_when_they_are_told_to() -> Result<()> {
+    if is_native_only() {
+        return Ok(());
+    }
+    let settings = Settings {
+        ring: "minority = \"fail\"".to_owned(),
+        ..Settings::new(3, "udp-multicast")
+    };
+    let mut hosts = Hosts::start(settings)?;
+    let (mut alone, mut other) = (Told::start(&hosts[0])?, Told::start(&hosts[1])?);
+    alone.has("open", "ok")?;
+    other.has("open", "ok")?;
+    alone.has("send one", "ok")?;
+    other.has("recv", "one")?;
+    hosts.part(&[0], &[1, 2])?;
+    hosts.await_state(0, "no majority", Deadline::seconds(RETURNS_WITHIN))?;
+    alone.has("send two", "ENETUNREACH")?;
+    // A ring at rest need not notice; a datagram does.
+    other.has("send three", "ok")?;
+    other.has("recv", "three")?;
+    hosts.heal(&[0], &[1, 2])?;
+    hosts.await_members(&[0, 1, 2], Deadline::seconds(RETURNS_WITHIN))?;
+    hosts.await_state(0, "ordering", Deadline::seconds(RETURNS_WITHIN))?;
+    alone.has("send four", "ok")?;
+    other.has("recv", "four")?;
+    for expected in ["one", "three", "four"] {
+        alone.has("recv", expected)?;
+    }
+    hosts.check()
+}
+
 /// While the ways in `cuts` are cut, `alive` go on.
 fn one_way(transport: &'static str, cuts: &[(usize, usize)], alive: &[usize]) -> Result<()> {
     if is_native_only() {
@@ -334,8 +367,8 @@ struct Restarts {
 }
 
 impl Restarts {
-    fn start() -> Result<Self> {
-        let (hosts, members) = under_load(Settings::new(3, "udp-multicast"), 3)?;
+    fn start(settings: Settings) -> Result<Self> {
+        let (hosts, members) = under_load(settings, 3)?;
         Ok(Self {
             hosts,
             members,
@@ -349,20 +382,35 @@ impl Restarts {
     }
 
     fn one(&mut self, host: usize, signal: Signal, forgets: bool, what: &str) -> Result<()> {
-        self.hosts.end(host, signal)?;
-        let place = self.members.iter().position(|it| it.host == host);
-        let member = self.members.remove(place.context("one on each host")?);
-        self.dead.push(ensure_died(member)?);
-        await_resumed(what, &self.members[0])?;
+        self.end(host, signal)?;
+        let other = self.members.first().context("the others' members")?;
+        await_resumed(what, other)?;
         if forgets {
             self.hosts.forget(host)?;
         }
-        self.hosts.restart(host)?;
+        self.begin(&[host])
+    }
+
+    /// Ends a monitor; its members die.
+    fn end(&mut self, host: usize, signal: Signal) -> Result<()> {
+        self.hosts.end(host, signal)?;
+        while let Some(place) = self.members.iter().position(|it| it.host == host) {
+            self.dead.push(ensure_died(self.members.remove(place))?);
+        }
+        Ok(())
+    }
+
+    /// Starts monitors again, each with a fresh member.
+    fn begin(&mut self, which: &[usize]) -> Result<()> {
+        for host in which {
+            self.hosts.restart(*host)?;
+        }
+        let everybody: Vec<usize> = self.hosts.all().collect();
         self.hosts
-            .await_members(&[0, 1, 2], Deadline::seconds(RETURNS_WITHIN))?;
-        let mut fresh = vec![self.hosts.member(host, pace(3))?];
+            .await_members(&everybody, Deadline::seconds(RETURNS_WITHIN))?;
+        let count = everybody.len();
+        let mut fresh = self.hosts.members(which.iter().copied(), pace(count))?;
         go(&mut fresh)?;
-        await_more(&mut fresh, CLEARLY_LATER)?;
         self.members.append(&mut fresh);
         await_more(&mut self.members, CLEARLY_LATER)
     }
@@ -382,7 +430,7 @@ fn a_killed_host_comes_back_with_its_memory_and_without() -> Result<()> {
     if is_native_only() {
         return Ok(());
     }
-    let mut it = Restarts::start()?;
+    let mut it = Restarts::start(Settings::new(3, "udp-multicast"))?;
     for _ in 0..rounds() {
         it.restart(1, Signal::SIGKILL, false)?;
         it.restart(1, Signal::SIGKILL, true)?;
@@ -395,7 +443,7 @@ fn all_hosts_are_restarted_one_after_the_other() -> Result<()> {
     if is_native_only() {
         return Ok(());
     }
-    let mut it = Restarts::start()?;
+    let mut it = Restarts::start(Settings::new(3, "udp-multicast"))?;
     for _ in 0..rounds() {
         for host in 0..3 {
             it.restart(host, Signal::SIGTERM, false)?;
@@ -409,13 +457,137 @@ fn all_hosts_are_killed_and_forget_one_after_the_other() -> Result<()> {
     if is_native_only() {
         return Ok(());
     }
-    let mut it = Restarts::start()?;
+    let mut it = Restarts::start(Settings::new(3, "udp-multicast"))?;
     for _ in 0..rounds() {
         for host in 0..3 {
             it.restart(host, Signal::SIGKILL, true)?;
         }
     }
     it.check()
+}
+
+fn with_journals() -> Settings {
+    Settings {
+        ring: "journal = true\ndeliver = \"durable\"".to_owned(),
+        ..Settings::new(3, "udp-multicast")
+    }
+}
+
+#[test]
+fn a_killed_host_comes_back_from_its_journal() -> Result<()> {
+    if is_native_only() {
+        return Ok(());
+    }
+    let mut it = Restarts::start(with_journals())?;
+    for _ in 0..rounds() {
+        it.restart(1, Signal::SIGKILL, false)?;
+    }
+    it.check()
+}
+
+#[test]
+fn all_hosts_are_killed_at_once_and_come_back_from_their_journals() -> Result<()> {
+    if is_native_only() {
+        return Ok(());
+    }
+    let mut it = Restarts::start(with_journals())?;
+    let before = it.hosts.standing(0)?;
+    for host in 0..3 {
+        it.end(host, Signal::SIGKILL)?;
+    }
+    ensure_one_order(&it.dead)?;
+    it.dead.clear(); // nobody was there to see what lies between
+    it.begin(&[0, 1, 2])?;
+    let after = it.hosts.standing(0)?;
+    ensure!(
+        after.ring["generation"] == before.ring["generation"]
+            && after.ring["agreed"].as_u64() > before.ring["agreed"].as_u64(),
+        "not the same order: {before:#?} {after:#?}"
+    );
+    it.check()
+}
+
+// ---- many faults, one after the other
+
+/// Numbers that look like chance; the same for the same seed.
+struct Chance(u64);
+
+impl Chance {
+    /// A number below `bound`.
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 33).expect("31 bits") % bound
+    }
+}
+
+/// Hosts are cut off, stopped, killed and started again, under load, `rounds` times.
+fn storm(count: usize, transport: &'static str, rounds: usize, seed: u64) -> Result<()> {
+    let (hosts, members) = under_load(Settings::new(count, transport), count)?;
+    let mut it = Restarts {
+        hosts,
+        members,
+        dead: Vec::new(),
+    };
+    let mut chance = Chance(seed);
+    let everybody: Vec<usize> = (0..count).collect();
+    for round in 0..rounds {
+        let host = chance.below(count);
+        let other = (host + 1 + chance.below(count - 1)) % count;
+        let length = Duration::from_millis(20 << chance.below(6));
+        let kind = chance.below(5);
+        let what = format!("round {round} of seed {seed}: fault {kind}, host {host}, {length:?}");
+        let rest: Vec<usize> = everybody.iter().copied().filter(|it| *it != host).collect();
+        match kind {
+            0 => {
+                it.hosts.part(&[host], &rest)?;
+                for_its_whole_length(length);
+                it.hosts.heal(&[host], &rest)?;
+            }
+            1 => {
+                it.hosts.cut(host, other)?;
+                for_its_whole_length(length);
+                it.hosts.join(host, other)?;
+            }
+            2 => {
+                it.hosts.pause(host)?;
+                for_its_whole_length(length);
+                it.hosts.go_on(host)?;
+            }
+            _ => {
+                it.end(host, Signal::SIGKILL)?;
+                for_its_whole_length(length);
+                if kind == 4 {
+                    it.hosts.forget(host)?;
+                }
+                it.begin(&[host]).with_context(|| what.clone())?;
+            }
+        }
+        it.hosts
+            .await_members(&everybody, Deadline::seconds(RETURNS_WITHIN))
+            .with_context(|| what.clone())?;
+        await_more(&mut it.members, 500).context(what)?;
+    }
+    it.check()
+}
+
+#[test]
+fn many_faults_in_a_row_leave_one_order() -> Result<()> {
+    if is_native_only() {
+        return Ok(());
+    }
+    let rounds = if is_soak() { 200 } else { 8 };
+    storm(3, "udp-multicast", rounds, 1)
+}
+
+#[test]
+fn many_faults_in_a_row_leave_one_order_over_tcp() -> Result<()> {
+    if is_native_only() {
+        return Ok(());
+    }
+    let rounds = if is_soak() { 200 } else { 8 };
+    storm(5, "tcp", rounds, 2)
 }
 
 #[test]
