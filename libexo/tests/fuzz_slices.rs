@@ -157,6 +157,26 @@ fn an_engine_survives_frames_of_any_bytes() {
 }
 
 #[test]
+fn the_seeds_of_an_engine_form_a_ring_that_orders() {
+    let story = &fuzz::ring::seeds()[1];
+    let ring = fuzz::ring::run_to_end(story);
+    assert!(ring.counters().installed + ring.counters().founded > 0);
+    assert!(ring.counters().turns > 1, "{:?}", ring.counters());
+    assert!(ring.seq().0 > 1, "{:?}", ring.counters());
+}
+
+#[test]
+fn an_epoch_of_less_than_a_majority_is_refused() {
+    let ring = fuzz::ring::run_to_end(&fuzz::ring::lonely());
+    assert_eq!(ring.counters().installed, 0);
+    assert_eq!(
+        ring.counters()
+            .dropped(libexo::engine::ring::DropReason::Malformed),
+        2
+    );
+}
+
+#[test]
 fn records_and_keys_of_any_bytes_are_refused_or_come_back() {
     holds("record");
 }

@@ -82,7 +82,7 @@ fn bytes_are_those_of_the_document() {
     let (mut vote, _) = Vote::open(disk.clone()).unwrap();
     vote.write(b"promised").unwrap();
     let mut found = String::new();
-    for name in [manifest::MANIFEST_NAME, FIRST, "vote"] {
+    for name in [MANIFEST_NAME, FIRST, "vote"] {
         let bytes = disk.bytes(name).unwrap();
         found += &format!("{name}\n{}\n", hex(&bytes));
     }
@@ -400,7 +400,7 @@ proptest! {
             journal.append(&[entry(position, &vec![1; len])]).unwrap();
         }
         journal.sync().unwrap();
-        let (name, end) = if in_manifest { (manifest::MANIFEST_NAME, 44) } else { (FIRST, 60) };
+        let (name, end) = if in_manifest { (MANIFEST_NAME, 44) } else { (FIRST, 60) };
         let mut bytes = disk.bytes(name).unwrap();
         let at = 16 + 8 * field.min((end - 16) / 8 - 1);
         bytes[at..at + 8].copy_from_slice(&number.to_le_bytes());

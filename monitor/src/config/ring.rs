@@ -118,6 +118,11 @@ impl TransportKind {
         word_of(TRANSPORTS, &self)
     }
 
+    /// Whether a frame to all is a copy for each host.
+    pub(crate) const fn sends_copies(self) -> bool {
+        matches!(self, Self::UdpCopies | Self::Tcp | Self::RawCopies)
+    }
+
     pub(crate) const fn is_raw(self) -> bool {
         matches!(self, Self::RawMulticast | Self::RawCopies)
     }

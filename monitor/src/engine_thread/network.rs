@@ -3,6 +3,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 use libexo::engine::params::{Params, Times};
 use libexo::engine::ring::{Ring, Setup};
@@ -30,6 +31,8 @@ use crate::key_file::{self, KeyFileError};
 const INBOX_SLOTS: usize = 64;
 /// Batches of frames that are looked at before the lanes are again.
 const BATCHES_MAX: u32 = 8;
+/// How often a host at rest says that it is there, to one other.
+const PARK: Duration = Duration::from_millis(110);
 /// Most frames to one destination in one call of the system.
 const SEND_BATCH: usize = 64;
 
@@ -107,7 +110,7 @@ impl Host {
                 Level::Safe => Stage::Safe,
                 Level::Durable => Stage::Durable,
             },
-            times: times(ring),
+            times: times(ring, hosts.len()),
             ..Params::default()
         };
         let setup = Setup {
@@ -161,9 +164,18 @@ impl Host {
     }
 }
 
-/// Safety rests on none of them; a turn that waits for a disk takes longer.
-fn times(ring: &RingSettings) -> Times {
-    let times = Times::default();
+/// Safety rests on none of them. A turn that waits for a disk takes longer; and a host at rest says
+/// so in at most 10 frames a second, copies counted.
+fn times(ring: &RingSettings, hosts: usize) -> Times {
+    let copies = if ring.transport.sends_copies() {
+        u32::try_from(hosts - 1).expect("at most 256 hosts")
+    } else {
+        1
+    };
+    let times = Times {
+        park: PARK * copies,
+        ..Times::default()
+    };
     if !ring.journal {
         return times;
     }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use super::parts::Whole;
 use crate::ids::{Epoch, HostId, Position};
+use crate::quorum::majority;
 use crate::wire::body::{Base, View};
 use crate::wire::{Flags, HEADER_BYTES, Header, HostSet, Kind, RingId, batch, digest, emit};
 
@@ -76,6 +77,14 @@ impl Entry {
             bytes_up_to: 0,
             is_clean: false,
         })
+    }
+
+    /// Whether the ring after it, if it changes the ring, is a majority of the configured hosts and
+    /// none but them. A ring of one would take its turns for ever.
+    pub(super) fn is_of(&self, hosts: usize) -> bool {
+        self.view
+            .as_ref()
+            .is_none_or(|view| is_ring_of(&view.ring, hosts))
     }
 
     /// Whether it moves messages or members.
@@ -228,7 +237,10 @@ impl Ground {
     /// From the frame of [`frame`](Self::frame). `None`: malformed.
     pub(super) fn from_frame(header: &Header, payload: &[u8], hosts: usize) -> Option<Self> {
         let base = Base::parse(payload).ok()?;
-        (base.senders.len() == hosts).then_some(Self {
+        let is_of_hosts = base.senders.len() == hosts
+            && usize::from(base.author) < hosts
+            && is_ring_of(&base.ring, hosts);
+        is_of_hosts.then_some(Self {
             position: header.seq,
             epoch: header.epoch,
             digest: header.prev,
@@ -237,6 +249,10 @@ impl Ground {
             senders: base.senders,
         })
     }
+}
+
+fn is_ring_of(ring: &HostSet, hosts: usize) -> bool {
+    ring.len() >= majority(hosts) && HostSet::first(hosts).covers(ring)
 }
 
 /// The number next after `known` (or near it) whose low half is `low`.

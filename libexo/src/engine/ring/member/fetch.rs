@@ -274,7 +274,9 @@ impl Member {
             } else {
                 match parts.put(&frame).map(Entry::from_parts) {
                     None => true,
-                    Some(entry) => entry.is_some_and(|entry| fetching.take_entry(entry)),
+                    Some(entry) => {
+                        entry.is_some_and(|entry| entry.is_of(hosts) && fetching.take_entry(entry))
+                    }
                 }
             };
             if !fits {

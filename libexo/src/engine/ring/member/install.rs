@@ -88,6 +88,9 @@ impl Member {
         {
             return self.counters.drop_frame(DropReason::Held);
         }
+        if !self.extends_agreed(&install) {
+            return self.counters.drop_frame(DropReason::Fork);
+        }
         let is_admitted = view.admitted.contains(self.me) && view.crash_vector[me] == self.inc;
         if self.is_amnesiac && !is_admitted {
             return self.counters.drop_frame(DropReason::NotWorking);
@@ -113,6 +116,20 @@ impl Member {
         }
         self.turn_to(epoch);
         self.stage(from, install);
+    }
+
+    /// Whether the INSTALL leaves all that is agreed here. No true founder's does otherwise: it chose
+    /// from a majority's logs.
+    fn extends_agreed(&self, install: &Entry) -> bool {
+        let view = install.view.as_deref().expect("an INSTALL has a VIEW body");
+        let (to, agreed) = (install.position.before(), self.marks.agreed());
+        if install.position == Position(0) || to < agreed {
+            return false;
+        }
+        let common = self.log.common_with(view, install.position);
+        let at = common.unwrap_or(agreed);
+        // Nothing is fetched then that could show a difference.
+        at < to || self.log.digest_at(at) == Some(install.prev)
     }
 
     /// This host's first generation: from here on it cannot claim to know of none.

@@ -85,7 +85,7 @@ impl Member {
             Kind::Turn => self.on_turn(from, frame),
             Kind::Install => {
                 if let Some(whole) = self.long_frames.put(frame) {
-                    match Entry::from_parts(whole) {
+                    match Entry::from_parts(whole).filter(|entry| entry.is_of(self.hosts)) {
                         Some(entry) => self.on_install(from, header.generation, entry),
                         None => self.counters.drop_frame(DropReason::Malformed),
                     }

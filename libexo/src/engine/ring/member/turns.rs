@@ -71,7 +71,8 @@ impl Member {
             && !self.is_journal_full()
             && let Some(whole) = self.early.take(self.joined, self.tail().next())
         {
-            let Some(entry) = Entry::from_parts(whole) else {
+            let entry = Entry::from_parts(whole).filter(|entry| entry.is_of(self.hosts));
+            let Some(entry) = entry else {
                 self.counters.drop_frame(DropReason::Malformed);
                 return;
             };
