@@ -507,6 +507,44 @@ fn all_hosts_are_killed_at_once_and_come_back_from_their_journals() -> Result<()
     it.check()
 }
 
+#[test]
+fn a_host_that_forgot_does_not_help_one_that_is_behind() -> Result<()> {
+    if is_native_only() {
+        return Ok(());
+    }
+    let (mut hosts, mut members) = under_load(with_journals(), 3)?;
+    hosts.part(&[2], &[0, 1])?;
+    hosts.await_members(&[0, 1], Deadline::seconds(RETURNS_WITHIN))?;
+    await_more(&mut members[..2], CLEARLY_LATER)?;
+    for host in [1, 0] {
+        hosts.end(host, Signal::SIGKILL)?;
+    }
+    let dead = vec![
+        ensure_died(members.remove(1))?,
+        ensure_died(members.remove(0))?,
+    ];
+    hosts.forget(1)?;
+    hosts.heal(&[2], &[0, 1])?;
+    // Two of three are there now. What both of those that died had delivered, neither of them knows.
+    hosts.restart(1)?;
+    let before = members[0].received()?;
+    for_its_whole_length(Duration::from_secs(3));
+    let after = members[0].received()?;
+    ensure!(
+        before == after,
+        "host 2 went on from {before} to {after}: {}",
+        hosts.for_people()
+    );
+    // The one that remembers comes back.
+    hosts.restart(0)?;
+    hosts.await_members(&[0, 1, 2], Deadline::seconds(RETURNS_WITHIN))?;
+    let mut late = hosts.members([0, 1], pace(3))?;
+    go(&mut late)?;
+    await_more(&mut late, CLEARLY_LATER)?;
+    ensure_equal(members, late, dead)?;
+    hosts.check()
+}
+
 // ---- many faults, one after the other
 
 /// Numbers that look like chance; the same for the same seed.
