@@ -24,7 +24,7 @@ use libexo::wire::table::{self, Row};
 use super::envelope::Labels;
 use super::keeper::{self, Keeper};
 use crate::clock;
-use crate::config::{HostSettings, Level, Minority, RingSettings, TransportKind};
+use crate::config::{HostSettings, Level, Minority, RingSettings, Spin, TransportKind};
 use crate::key_file::{self, KeyFileError};
 
 /// Frames that one call of the system may bring.
@@ -67,6 +67,8 @@ pub(crate) struct Host {
     pub(super) labels: Labels,
     pub(super) network: Network,
     pub(super) minority: Minority,
+    /// The engine thread never sleeps.
+    pub(super) spins: bool,
     /// The journal, if this host keeps one.
     pub(super) keeper: Option<keeper::Opener>,
 }
@@ -110,6 +112,7 @@ impl Host {
                 Level::Safe => Stage::Safe,
                 Level::Durable => Stage::Durable,
             },
+            spin: ring.spin == Spin::Always,
             times: times(ring, hosts.len()),
             ..Params::default()
         };
@@ -151,6 +154,7 @@ impl Host {
             engine,
             labels: Labels::new(me, names),
             minority: ring.minority,
+            spins: ring.spin == Spin::Always,
             keeper,
             network: Network {
                 inbox: Inbox::new(INBOX_SLOTS, transport.mtu()),

@@ -77,6 +77,11 @@ pub enum Query {
     Stop,
     /// How long a message of no group needs through the order.
     Ping,
+    /// Nothing is left of the ring's generation; these hosts begin another.
+    Form {
+        /// Bit `n % 64` of word `n / 64` is host `n`.
+        hosts: [u64; 4],
+    },
 }
 
 /// What an application or an operator asks of the monitor.
@@ -460,6 +465,9 @@ impl Request {
             Self::Ask(Query::Reload) => Packet::begin(14, id),
             Self::Ask(Query::Stop) => Packet::begin(15, id),
             Self::Ask(Query::Ping) => Packet::begin(18, id),
+            Self::Ask(Query::Form { hosts }) => hosts
+                .iter()
+                .fold(Packet::begin(19, id), |packet, word| packet.u64(*word)),
         }
     }
 
@@ -531,6 +539,9 @@ impl Request {
             14 => Self::Ask(Query::Reload),
             15 => Self::Ask(Query::Stop),
             18 => Self::Ask(Query::Ping),
+            19 => Self::Ask(Query::Form {
+                hosts: [fields.u64()?, fields.u64()?, fields.u64()?, fields.u64()?],
+            }),
             16 => Self::Holder {
                 socket: SocketId(fields.u32()?),
             },

@@ -181,6 +181,10 @@ pub struct Counters {
     pub remembered: u64,
     /// Generations given up because another one is established.
     pub generations_left: u64,
+    /// Times this host was taken out of the ring.
+    pub removed: u64,
+    /// Generations given up because nobody remembers them.
+    pub generations_forsaken: u64,
     /// Turns without messages because too much waited for agreement or credit was short.
     pub throttled: u64,
 }

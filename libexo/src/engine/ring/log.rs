@@ -107,7 +107,7 @@ impl Entry {
         let part_bytes = self.part_bytes.max(1);
         let parts = self.body.len().div_ceil(part_bytes).max(1);
         let parts = u16::try_from(parts).expect("a turn has at most 65535 parts");
-        let mut counts = self.counts(parts, part_bytes).into_iter();
+        let mut at = 0;
         (0..parts).map(move |part| {
             let from = usize::from(part) * part_bytes;
             let to = (from + part_bytes).min(self.body.len());
@@ -125,24 +125,23 @@ impl Entry {
                 credit: self.credit,
                 part,
                 parts,
-                count: counts.next().unwrap_or(0),
+                count: self.pass_entries(&mut at, to),
             };
             emit(&header, &self.body[from..to])
         })
     }
 
-    /// How many batch entries begin in each part.
-    fn counts(&self, parts: u16, part_bytes: usize) -> Vec<u16> {
-        let mut counts = vec![0; usize::from(parts)];
-        if self.view.is_some() {
-            return counts;
+    /// Moves `at` over the batch entries that begin before `end`. Returns how many.
+    fn pass_entries(&self, at: &mut usize, end: usize) -> u16 {
+        let mut count = 0;
+        while *at < end
+            && self.view.is_none()
+            && let Ok(Some((_, next))) = batch::entry_at(&self.body, *at)
+        {
+            *at = next;
+            count += 1;
         }
-        let mut at = 0;
-        while let Ok(Some((_, next))) = batch::entry_at(&self.body, at) {
-            counts[at / part_bytes] += 1;
-            at = next;
-        }
-        counts
+        count
     }
 
     /// Bytes of a part for frames of at most `frame_bytes_max`.

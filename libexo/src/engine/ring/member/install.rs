@@ -1,17 +1,23 @@
 //! Entering epochs: the INSTALL of another founder, the log that it asks for, and who asks to
 //! come in (R5–R7, R9).
 
+use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
 use super::fetch::{Fetching, Purpose};
 use super::timers::Timer;
-use super::{Deliverer, DropReason, Header, Member, Notice};
+use super::{Deliverer, DropReason, Header, HostSet, Member, Notice};
 use crate::engine::Ticket;
+use crate::engine::ring::FormError;
 use crate::engine::ring::log::{Entry, Ground, Log, near};
 use crate::ids::{Epoch, HostId, Position};
 use crate::time::Time;
 use crate::wire::body::{Fetch, Join, Mode, Refuse, View};
 use crate::wire::{Flags, Kind, batch};
+
+/// Removals after which a host waits, and how many are remembered.
+const REMOVALS_BORNE: usize = 3;
+const REMOVALS_MAX: usize = 16;
 
 /// A host that asked to come in.
 #[derive(Clone, Debug)]
@@ -142,6 +148,7 @@ impl Member {
     /// The host belongs to a generation from here on: first its journal says so, then its record,
     /// so that a record of a generation without a journal means that the journal was lost.
     pub(super) fn belong(&mut self) {
+        self.forsaken = 0;
         self.record_begin();
         self.record_state();
         self.commit_records();
@@ -337,7 +344,11 @@ impl Member {
         if self.log.ring().contains(self.me) {
             self.join_delay = self.params.times.join_min;
         } else if !self.is_leaving {
-            self.timers.arm(Timer::Join, self.now);
+            if self.is_removed_by(view) {
+                self.note_removal();
+            }
+            let wait = self.removal_wait();
+            self.timers.arm(Timer::Join, self.now.after(wait));
         }
     }
 
@@ -377,11 +388,99 @@ impl Member {
 
     // Coming in.
 
+    /// Whether this change takes this host out against its will.
+    pub(super) fn is_removed_by(&self, view: &View) -> bool {
+        view.left.contains(self.me) && !self.is_leaving
+    }
+
+    pub(super) fn note_removal(&mut self) {
+        let (now, within) = (self.now, self.params.times.removals_within);
+        self.removals.retain(|at| now.since(*at) < within);
+        if self.removals.len() == REMOVALS_MAX {
+            self.removals.pop_front();
+        }
+        self.removals.push_back(now);
+        self.counters.removed += 1;
+    }
+
+    /// A host that is removed again and again gives the others some peace.
+    pub(super) fn removal_wait(&self) -> Duration {
+        let times = &self.params.times;
+        let is_recent = |at: &&Time| self.now.since(**at) < times.removals_within;
+        let count = self.removals.iter().filter(is_recent).count();
+        let Some(doublings) = count.checked_sub(REMOVALS_BORNE) else {
+            return Duration::ZERO;
+        };
+        let doublings = u32::try_from(doublings).expect("at most REMOVALS_MAX");
+        (times.removed_min * 2_u32.saturating_pow(doublings)).min(times.removed_max)
+    }
+
+    // Without a generation.
+
+    /// The operator says that nothing is left of this host's generation.
+    pub(in crate::engine::ring) fn form(
+        &mut self,
+        now: Time,
+        members: &[HostId],
+    ) -> Result<(), FormError> {
+        self.now = now;
+        let named: HostSet = members.iter().copied().collect();
+        let (found, quorum) = (named.len(), self.quorum);
+        if !named.contains(self.me) {
+            return Err(FormError::NotNamed { me: self.me });
+        }
+        if found < quorum {
+            return Err(FormError::TooFew { found, quorum });
+        }
+        if !self.is_amnesiac {
+            return if self.generation == 0 {
+                Ok(())
+            } else {
+                Err(FormError::Remembers {
+                    generation: self.generation,
+                })
+            };
+        }
+        self.forsake();
+        Ok(())
+    }
+
+    /// This host's generation is over: it is one without a generation, and never takes part in
+    /// that one again. Its record goes on naming it until it belongs to another, so that after a
+    /// restart it counts as one that lost its memory.
+    fn forsake(&mut self) {
+        self.counters.generations_forsaken += 1;
+        self.forsaken = self.generation;
+        self.generation = 0;
+        self.is_amnesiac = false;
+        self.knows_ring = false;
+        self.formless.clear();
+        self.joiners.clear();
+        // The others must hear it, too.
+        self.timers.arm(Timer::Join, self.now);
+        self.arm_loss();
+    }
+
+    /// A host remembers nothing, as this one, or never belonged to a generation. Once all configured hosts have
+    /// said so, nothing is left that a new generation could contradict.
+    pub(super) fn hear_formless(&mut self, host: HostId) {
+        if !self.is_amnesiac || self.staging.is_some() {
+            return;
+        }
+        let (now, within) = (self.now, self.params.times.join_max * 2);
+        self.formless.insert(host, now);
+        self.formless.retain(|_, heard| now.since(*heard) < within);
+        if self.formless.len() + 1 == self.hosts {
+            self.forsake();
+        }
+    }
+
     pub(super) fn ask_to_join(&mut self) {
         // A host that came back to a resting ring of which it is a member has promised more than
         // it entered; nobody would notice.
         let is_in = self.can_work() && self.log.ring().contains(self.me);
-        let is_virgin = !self.is_amnesiac && self.joined == Epoch(0) && !self.knows_ring;
+        let is_new = !self.is_amnesiac && self.joined == Epoch(0) && !self.knows_ring;
+        let is_virgin = is_new && self.forsaken == 0;
         if is_in || is_virgin || self.is_leaving {
             self.join_delay = self.params.times.join_min;
             return;
@@ -410,6 +509,9 @@ impl Member {
         }
         self.highest_seen = self.highest_seen.max(join.promised);
         self.crash_vector[usize::from(host.0)] = join.inc;
+        if join.mode != Mode::Normal {
+            self.hear_formless(host);
+        }
         if self.is_amnesiac || self.joined == Epoch(0) {
             return;
         }
@@ -477,6 +579,7 @@ impl Member {
             return Err(DropReason::Generation);
         }
         self.counters.generations_left += 1;
+        self.forsaken = self.generation;
         self.generation = 0;
         self.is_amnesiac = false;
         self.joined = Epoch(0);

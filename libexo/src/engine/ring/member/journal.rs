@@ -51,6 +51,10 @@ impl Journal {
         self.synced
     }
 
+    pub(super) const fn backlog_bytes(&self) -> usize {
+        self.backlog_bytes
+    }
+
     fn shorten(&mut self, keep: Position) {
         self.synced = self.synced.min(keep);
         for pending in &mut self.pending {

@@ -26,7 +26,7 @@ mod timers;
 mod turns;
 
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::counters::{Counters, DropReason};
 use super::log::{Entry, Ground, Log};
@@ -46,7 +46,7 @@ use crate::wire::auth::{self, Guard};
 use crate::wire::body::Mode;
 use crate::wire::record::Record as SmallRecord;
 use crate::wire::{Header, HostSet, RingId};
-pub use check::Inspection;
+pub use check::{HostLag, Inspection, Timeouts};
 use delivery::Deliverer;
 use epoch::Candidate;
 use fetch::Fetching;
@@ -77,6 +77,8 @@ pub(super) struct Member {
     generation: u64,
     /// It lost its memory and no epoch has admitted it since (R6).
     is_amnesiac: bool,
+    /// The generation that it was in and that is over, until it belongs to another; or 0.
+    forsaken: u64,
     inc: u64,
     /// Highest incarnation known of each host (R8).
     crash_vector: Vec<u64>,
@@ -114,6 +116,8 @@ pub(super) struct Member {
     ticket: Ticket,
     /// Bytes of the first waiting message that earlier turns carried.
     sent_bytes: usize,
+    /// Memory in which turns are packed.
+    packing: Vec<u8>,
 
     is_parked: bool,
     is_woken: bool,
@@ -135,6 +139,10 @@ pub(super) struct Member {
     highest_seen: Epoch,
     epoch_delay: Duration,
     join_delay: Duration,
+    /// When this host was removed from the ring, the last times.
+    removals: VecDeque<Time>,
+    /// Hosts that said they remember nothing, as this one, and when.
+    formless: BTreeMap<HostId, Time>,
     last_planned: Option<Time>,
     /// When a host was last sent the INSTALL, or asked for it.
     told: Vec<Time>,
@@ -229,6 +237,7 @@ impl Member {
             now,
             generation: stored.generation,
             is_amnesiac: stored.generation != 0,
+            forsaken: 0,
             inc,
             crash_vector,
             promised: stored.promised,
@@ -258,6 +267,7 @@ impl Member {
             ),
             ticket: Ticket(0),
             sent_bytes: 0,
+            packing: Vec::new(),
             is_parked: false,
             is_woken: false,
             is_leaving: false,
@@ -274,6 +284,8 @@ impl Member {
             highest_seen: stored.promised,
             epoch_delay: setup.params.times.prepare * 4,
             join_delay: setup.params.times.join_min,
+            removals: VecDeque::new(),
+            formless: BTreeMap::new(),
             last_planned: None,
             told: vec![Time(0); hosts],
             asked: Time(0),
@@ -364,7 +376,11 @@ impl Member {
     fn persist(&mut self) {
         let record = SmallRecord {
             promised: self.promised,
-            generation: self.generation,
+            generation: if self.generation == 0 {
+                self.forsaken
+            } else {
+                self.generation
+            },
             inc: self.inc,
         };
         self.outbox.persist(record.emit());

@@ -68,6 +68,14 @@ impl Member {
         if is_own || is_other || usize::from(header.src.0) >= self.hosts {
             return Err(DropReason::NotForUs);
         }
+        let low = |generation: u64| generation & u64::from(u32::MAX);
+        if self.generation == 0
+            && self.forsaken != 0
+            && u64::from(header.generation) == low(self.forsaken)
+            && header.kind != Kind::Join
+        {
+            return Err(DropReason::Generation);
+        }
         let is_ours = self.generation == 0 || header.generation == self.generation_low();
         if is_ours {
             return Ok(());
