@@ -1,31 +1,16 @@
 //! Several hosts with a monitor each, for one test: namespaces joined by a network that can be cut.
 //!
-//! Each host is a [`World`] whose link is `eth0`. The network is made of bridges and veth pairs in
-//! one more namespace, so it needs no packet filter, no module beyond these two and no root:
-//!
-//! ```text
-//!  host 0 ── bridge 0 ──┬── 0-1   1-0 ──┬── bridge 1 ── host 1
-//!                       └── 0-2   2-0 ──┼── bridge 2 ── host 2      0-1 and 1-0 are one veth pair
-//! ```
-//!
-//! Every two bridges have a wire. The ports of wires are isolated: what comes from one goes to the
-//! host and to no other wire, so there are no loops. They learn nothing and flood no unicast: an
-//! entry in the forwarding database says which wire leads to a host. The way from one host to
-//! another is cut, for every kind of frame and not the way back, by taking this entry and the flooding
-//! of multicast and broadcast away from one port.
-//!
-//! In a user namespace of its own when not root: the network's holder makes it, and the hosts'
-//! namespaces belong to it.
+//! Each host is a [`World`], and [`Network`] is what joins them.
 
 use crate::binaries::Binaries;
-use crate::deadline::{Deadline, Start, tick};
-use crate::member::{self, Pace, Report};
+use crate::deadline::Deadline;
+use crate::member::Pace;
+use crate::network::{LINK, Network, address, mac};
 use crate::program::Program;
-use crate::trace::Trace;
-use crate::world::{Under, World};
+use crate::traced::Member;
+use crate::world::World;
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
-use nix::unistd::Uid;
 use std::fmt::Write;
 use std::fs;
 use std::ops::{Index, Range};
@@ -34,8 +19,6 @@ use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// Name of each host's link.
-const LINK: &str = "eth0";
 /// Where monitors listen for frames.
 pub const PORT: u16 = 7946;
 
@@ -58,20 +41,6 @@ pub const TRANSPORTS: [&str; 6] = [
     "raw-multicast",
     "raw-copies",
 ];
-
-/// A host waits until the network gives it its link.
-const HOST: &str = r#"
-set -e
-ip link set lo up
-echo waiting
-read -r address
-ip link set eth0 addrgenmode none
-ip addr add "$address/24" broadcast + dev eth0
-ip link set eth0 up
-ip route add 224.0.0.0/4 dev eth0
-echo ready
-exec cat
-"#;
 
 /// What a ring is to be.
 #[derive(Clone, Debug)]
@@ -119,7 +88,7 @@ pub struct Standing {
 pub struct Hosts {
     hosts: Vec<Host>, // dropped first: their links end in the network
     settings: Settings,
-    network: Program,
+    network: Network,
     folder: TempDir,
 }
 
@@ -159,18 +128,7 @@ impl Hosts {
     /// When namespaces or bridges are not allowed.
     pub fn without_monitors(settings: Settings) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("exo-hosts-").tempdir()?;
-        let mut command = Command::new("unshare");
-        command.arg(if Uid::effective().is_root() {
-            "-n"
-        } else {
-            "-rn"
-        });
-        command.args(["--", "setpriv", "--pdeathsig", "KILL", "sh", "-c"]);
-        command.arg("echo ready; exec cat");
-        let mut network = Program::start(command, "network", folder.path())?;
-        network
-            .wait_for("ready", Deadline::seconds(20))
-            .context("cannot make a namespace: be root or allow user namespaces")?;
+        let (network, holders) = Network::start(settings.count, folder.path())?;
         let mut hosts = Self {
             hosts: Vec::new(),
             settings,
@@ -178,20 +136,7 @@ impl Hosts {
             folder,
         };
         hosts.make_key(&hosts.key())?;
-        let mut holders = Vec::new();
-        for host in hosts.all() {
-            holders.push(hosts.holder(host)?);
-        }
-        for holder in &mut holders {
-            holder.wait_for("waiting", Deadline::seconds(20))?;
-        }
-        hosts.in_network(&hosts.wiring(&holders)?).context(
-            "cannot make bridges: the kernel needs bridge and veth, and iproute2 must be \
-                      installed (compat-tests/setup.sh does)",
-        )?;
-        for (host, mut holder) in holders.into_iter().enumerate() {
-            holder.say(&format!("{}\n", address(host)))?;
-            holder.wait_for("ready", Deadline::seconds(20))?;
+        for (host, holder) in holders.into_iter().enumerate() {
             let folder = tempfile::Builder::new()
                 .prefix("host-")
                 .tempdir_in(hosts.folder.path())?;
@@ -206,6 +151,11 @@ impl Hosts {
     /// Numbers of all hosts.
     pub fn all(&self) -> Range<usize> {
         0..self.settings.count
+    }
+
+    /// What joins them, and can be cut.
+    pub fn network(&self) -> &Network {
+        &self.network
     }
 
     // ---- monitors
@@ -439,44 +389,6 @@ impl Hosts {
         })
     }
 
-    // ---- the network
-
-    /// Lets nothing pass from one host to another; the way back stays open.
-    ///
-    /// # Errors
-    ///
-    /// When it is cut already.
-    pub fn cut(&self, from: usize, to: usize) -> Result<()> {
-        self.in_network(&cut(from, to))
-    }
-
-    /// Opens the way from one host to another again.
-    ///
-    /// # Errors
-    ///
-    /// When it is open.
-    pub fn join(&self, from: usize, to: usize) -> Result<()> {
-        self.in_network(&join(from, to))
-    }
-
-    /// Lets nothing pass between the two sides, at one moment.
-    ///
-    /// # Errors
-    ///
-    /// When one of the ways is cut already.
-    pub fn part(&self, one: &[usize], other: &[usize]) -> Result<()> {
-        self.in_network(&between(one, other, cut))
-    }
-
-    /// Opens all ways between the two sides again.
-    ///
-    /// # Errors
-    ///
-    /// When one of them is open.
-    pub fn heal(&self, one: &[usize], other: &[usize]) -> Result<()> {
-        self.in_network(&between(one, other, join))
-    }
-
     // ---- members
 
     /// A C member on `host`, which has joined, waits for `go`, and leaves a trace.
@@ -485,21 +397,7 @@ impl Hosts {
     ///
     /// When it does not get ready.
     pub fn member(&self, host: usize, pace: Pace) -> Result<Member> {
-        let world = &self[host];
-        let trace = tempfile::Builder::new()
-            .prefix(&format!("trace-{host}-"))
-            .tempfile_in(self.folder.path())?
-            .into_temp_path()
-            .keep()?;
-        let mut command = member::command(world, Under::Exo, pace)?;
-        command.env("TRACE", &trace);
-        let mut program = world.start(&format!("member-{host}"), command)?;
-        program.wait_for("ready", Deadline::seconds(20))?;
-        Ok(Member {
-            host,
-            program,
-            trace,
-        })
+        Member::start(host, &self[host], pace, self.folder.path())
     }
 
     /// A member on each of `hosts`, all ready.
@@ -588,229 +486,12 @@ impl Hosts {
             .map(drop)
     }
 
-    // ---- how it is made
-
     fn state(&self, host: usize) -> PathBuf {
         self.folder.path().join(format!("state-{host}"))
-    }
-
-    /// A process in a network namespace of its own, which waits for a link.
-    fn holder(&self, host: usize) -> Result<Program> {
-        let mut command = Command::new("nsenter");
-        command.args(["-t", &self.network.pid().to_string(), "-n"]);
-        if !Uid::effective().is_root() {
-            command.args(["-U", "--preserve-credentials"]);
-        }
-        command.args(["--", "unshare", "-n", "--"]);
-        command.args(["setpriv", "--pdeathsig", "KILL", "sh", "-c", HOST]);
-        Program::start(command, &name(host), self.folder.path())
-    }
-
-    fn wiring(&self, holders: &[Program]) -> Result<String> {
-        let mut text = String::new();
-        for (host, holder) in holders.iter().enumerate() {
-            let (mac, pid) = (mac(host), holder.pid());
-            writeln!(
-                text,
-                "ip link add bridge{host} type bridge mcast_snooping 0
-                 ip link set bridge{host} addrgenmode none up
-                 ip link add host{host} type veth peer name {LINK} address {mac} netns {pid}
-                 ip link set host{host} addrgenmode none master bridge{host} up"
-            )?;
-        }
-        for (from, to) in ways(&self.all().collect::<Vec<_>>()) {
-            if from < to {
-                writeln!(
-                    text,
-                    "ip link add {from}-{to} type veth peer name {to}-{from}"
-                )?;
-            }
-        }
-        for (from, to) in ways(&self.all().collect::<Vec<_>>()) {
-            writeln!(
-                text,
-                "ip link set {from}-{to} addrgenmode none master bridge{from} up
-                 bridge link set dev {from}-{to} isolated on learning off flood off"
-            )?;
-            text += &join(from, to);
-        }
-        Ok(text)
-    }
-
-    /// Runs lines of a shell where the bridges are.
-    fn in_network(&self, lines: &str) -> Result<()> {
-        let mut command = Command::new("nsenter");
-        command.args(["-t", &self.network.pid().to_string(), "-n"]);
-        if !Uid::effective().is_root() {
-            command.args(["-U", "--preserve-credentials"]);
-        }
-        command.args(["--", "sh", "-e", "-c", lines]);
-        Program::start(command, "network", self.folder.path())?
-            .wait(Deadline::seconds(20))?
-            .ok()
-            .map(drop)
-    }
-}
-
-/// A running C member and what it wrote down.
-#[derive(Debug)]
-pub struct Member {
-    /// On which host it is.
-    pub host: usize,
-    /// The program itself.
-    pub program: Program,
-    trace: PathBuf,
-}
-
-impl Member {
-    /// How many datagrams it has received.
-    ///
-    /// # Errors
-    ///
-    /// When its file is gone.
-    pub fn received(&self) -> Result<u64> {
-        crate::trace::length(&self.trace)
-    }
-
-    /// What it has received.
-    ///
-    /// # Errors
-    ///
-    /// When its file is gone.
-    pub fn trace(&self) -> Result<Trace> {
-        Trace::read(&format!("member on host {}", self.host), &self.trace)
-    }
-
-    /// Waits until it has received `count` datagrams more than now.
-    ///
-    /// # Errors
-    ///
-    /// When it ends, or the deadline passes first.
-    pub fn await_more(&mut self, count: u64, deadline: Deadline) -> Result<()> {
-        let wanted = self.received()? + count;
-        self.await_total(wanted, deadline)
-    }
-
-    /// Waits until it has received `count` datagrams in all.
-    ///
-    /// # Errors
-    ///
-    /// When it ends, or the deadline passes first.
-    pub fn await_total(&mut self, count: u64, deadline: Deadline) -> Result<()> {
-        let host = self.host;
-        deadline.until(&format!("datagram {count} on host {host}"), || {
-            let received = self.received()?;
-            ensure!(
-                self.program.try_wait()?.is_none(),
-                "the member on host {host} ended: {}",
-                self.program.stdout()?
-            );
-            Ok((received >= count).then_some(()))
-        })
-    }
-}
-
-/// Tells members to begin.
-///
-/// # Errors
-///
-/// When one has ended.
-pub fn go(members: &mut [Member]) -> Result<()> {
-    members
-        .iter_mut()
-        .try_for_each(|member| member.program.say("go\n"))
-}
-
-/// Tells members to finish; their reports and traces.
-///
-/// # Errors
-///
-/// When one of them ends without a report.
-pub fn finish(mut members: Vec<Member>, deadline: Deadline) -> Result<(Vec<Report>, Vec<Trace>)> {
-    for member in &mut members {
-        member.program.say("finish\n")?;
-    }
-    let (mut reports, mut traces) = (Vec::new(), Vec::new());
-    for it in members {
-        let Member {
-            host,
-            program,
-            trace,
-        } = it;
-        reports.push(member::report(program, deadline)?);
-        traces.push(Trace::read(&format!("member on host {host}"), &trace)?);
-    }
-    Ok((reports, traces))
-}
-
-/// The longest time in which `member` received nothing, while `done` has not come true.
-///
-/// # Errors
-///
-/// What `done` fails with, or the deadline.
-pub fn longest_pause(
-    member: &Member,
-    deadline: Deadline,
-    mut done: impl FnMut(Duration) -> Result<bool>,
-) -> Result<Duration> {
-    let (mut before, mut since, mut longest) = (member.received()?, Start::now(), Duration::ZERO);
-    loop {
-        let received = member.received()?;
-        longest = longest.max(since.elapsed());
-        if received != before {
-            (before, since) = (received, Start::now());
-        }
-        if done(longest)? {
-            return Ok(longest);
-        }
-        ensure!(
-            !deadline.passed(),
-            "not done in time; {received} datagrams on host {}, longest pause {longest:?}",
-            member.host
-        );
-        tick();
     }
 }
 
 /// What a host is called.
 pub fn name(host: usize) -> String {
     format!("host{host}")
-}
-
-/// Address of a host's link.
-pub fn address(host: usize) -> String {
-    format!("10.78.0.{}", host + 1)
-}
-
-fn mac(host: usize) -> String {
-    format!("02:45:58:00:00:{:02x}", host + 1)
-}
-
-fn ways(hosts: &[usize]) -> impl Iterator<Item = (usize, usize)> {
-    hosts
-        .iter()
-        .flat_map(|from| hosts.iter().map(|to| (*from, *to)))
-        .filter(|(from, to)| from != to)
-}
-
-fn between(one: &[usize], other: &[usize], what: fn(usize, usize) -> String) -> String {
-    one.iter()
-        .flat_map(|a| other.iter().map(|b| what(*a, *b) + &what(*b, *a)))
-        .collect()
-}
-
-fn cut(from: usize, to: usize) -> String {
-    let mac = mac(to);
-    format!(
-        "bridge link set dev {from}-{to} mcast_flood off bcast_flood off\n\
-         bridge fdb del {mac} dev {from}-{to} master static\n"
-    )
-}
-
-fn join(from: usize, to: usize) -> String {
-    let mac = mac(to);
-    format!(
-        "bridge fdb add {mac} dev {from}-{to} master static\n\
-         bridge link set dev {from}-{to} mcast_flood on bcast_flood on\n"
-    )
 }

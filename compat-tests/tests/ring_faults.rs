@@ -11,10 +11,11 @@
 use anyhow::{Context, Result, ensure};
 use compat_tests::binaries::{is_native_only, is_soak};
 use compat_tests::deadline::{Deadline, Start, tick};
-use compat_tests::hosts::{Hosts, Member, Settings, finish, go, longest_pause};
+use compat_tests::hosts::{Hosts, Settings};
 use compat_tests::member::{Pace, ensure_agree};
 use compat_tests::told::Told;
 use compat_tests::trace::{Trace, ensure_one_order};
+use compat_tests::traced::{Member, finish, go, longest_pause};
 use nix::sys::signal::Signal;
 use std::time::Duration;
 
@@ -117,7 +118,7 @@ fn parted(transport: &'static str, small: &[usize], large: &[usize]) -> Result<(
     }
     let count = small.len() + large.len();
     let (mut hosts, mut members) = under_load(Settings::new(count, transport), count)?;
-    hosts.part(small, large)?;
+    hosts.network().part(small, large)?;
     await_resumed("parted", &members[large[0]])?;
     hosts.await_members(large, Deadline::seconds(RETURNS_WITHIN))?;
     for host in small {
@@ -135,7 +136,7 @@ fn parted(transport: &'static str, small: &[usize], large: &[usize]) -> Result<(
         before == after,
         "the smaller side went from {before:?} to {after:?}"
     );
-    hosts.heal(small, large)?;
+    hosts.network().heal(small, large)?;
     let everybody: Vec<usize> = hosts.all().collect();
     hosts.await_members(&everybody, Deadline::seconds(RETURNS_WITHIN))?;
     await_more(&mut members, CLEARLY_LATER)?;
@@ -159,8 +160,8 @@ fn nobody_goes_on_without_a_majority() -> Result<()> {
         return Ok(());
     }
     let (mut hosts, mut members) = under_load(Settings::new(3, "udp-multicast"), 3)?;
-    hosts.part(&[0], &[1, 2])?;
-    hosts.part(&[1], &[2])?;
+    hosts.network().part(&[0], &[1, 2])?;
+    hosts.network().part(&[1], &[2])?;
     for host in hosts.all() {
         hosts.await_state(host, "no majority", Deadline::seconds(RETURNS_WITHIN))?;
     }
@@ -171,8 +172,8 @@ fn nobody_goes_on_without_a_majority() -> Result<()> {
     for_its_whole_length(Duration::from_secs(1));
     let after = received(&members)?;
     ensure!(before == after, "from {before:?} to {after:?}");
-    hosts.heal(&[0], &[1, 2])?;
-    hosts.heal(&[1], &[2])?;
+    hosts.network().heal(&[0], &[1, 2])?;
+    hosts.network().heal(&[1], &[2])?;
     hosts.await_members(&[0, 1, 2], Deadline::seconds(RETURNS_WITHIN))?;
     await_more(&mut members, CLEARLY_LATER)?;
     ensure_equal(members, Vec::new(), Vec::new())?;
@@ -194,13 +195,13 @@ fn sends_of_the_smaller_side_fail_when_they_are_told_to() -> Result<()> {
     other.has("open", "ok")?;
     alone.has("send one", "ok")?;
     other.has("recv", "one")?;
-    hosts.part(&[0], &[1, 2])?;
+    hosts.network().part(&[0], &[1, 2])?;
     hosts.await_state(0, "no majority", Deadline::seconds(RETURNS_WITHIN))?;
     alone.has("send two", "ENETUNREACH")?;
     // A ring at rest need not notice; a datagram does.
     other.has("send three", "ok")?;
     other.has("recv", "three")?;
-    hosts.heal(&[0], &[1, 2])?;
+    hosts.network().heal(&[0], &[1, 2])?;
     hosts.await_members(&[0, 1, 2], Deadline::seconds(RETURNS_WITHIN))?;
     hosts.await_state(0, "ordering", Deadline::seconds(RETURNS_WITHIN))?;
     alone.has("send four", "ok")?;
@@ -218,14 +219,14 @@ fn one_way(transport: &'static str, cuts: &[(usize, usize)], alive: &[usize]) ->
     }
     let (mut hosts, mut members) = under_load(Settings::new(3, transport), 3)?;
     for (from, to) in cuts {
-        hosts.cut(*from, *to)?;
+        hosts.network().cut(*from, *to)?;
     }
     await_resumed("cut one way", &members[alive[0]])?;
     for host in alive {
         members[*host].await_more(3 * CLEARLY_LATER, Deadline::seconds(60))?;
     }
     for (from, to) in cuts {
-        hosts.join(*from, *to)?;
+        hosts.network().join(*from, *to)?;
     }
     hosts.await_members(&[0, 1, 2], Deadline::seconds(RETURNS_WITHIN))?;
     await_more(&mut members, CLEARLY_LATER)?;
@@ -513,7 +514,7 @@ fn a_host_that_forgot_does_not_help_one_that_is_behind() -> Result<()> {
         return Ok(());
     }
     let (mut hosts, mut members) = under_load(with_journals(), 3)?;
-    hosts.part(&[2], &[0, 1])?;
+    hosts.network().part(&[2], &[0, 1])?;
     hosts.await_members(&[0, 1], Deadline::seconds(RETURNS_WITHIN))?;
     await_more(&mut members[..2], CLEARLY_LATER)?;
     for host in [1, 0] {
@@ -524,7 +525,7 @@ fn a_host_that_forgot_does_not_help_one_that_is_behind() -> Result<()> {
         ensure_died(members.remove(0))?,
     ];
     hosts.forget(1)?;
-    hosts.heal(&[2], &[0, 1])?;
+    hosts.network().heal(&[2], &[0, 1])?;
     // Two of three are there now. What both of those that died had delivered, neither of them knows.
     hosts.restart(1)?;
     let before = members[0].received()?;
@@ -579,14 +580,14 @@ fn storm(count: usize, transport: &'static str, rounds: usize, seed: u64) -> Res
         let rest: Vec<usize> = everybody.iter().copied().filter(|it| *it != host).collect();
         match kind {
             0 => {
-                it.hosts.part(&[host], &rest)?;
+                it.hosts.network().part(&[host], &rest)?;
                 for_its_whole_length(length);
-                it.hosts.heal(&[host], &rest)?;
+                it.hosts.network().heal(&[host], &rest)?;
             }
             1 => {
-                it.hosts.cut(host, other)?;
+                it.hosts.network().cut(host, other)?;
                 for_its_whole_length(length);
-                it.hosts.join(host, other)?;
+                it.hosts.network().join(host, other)?;
             }
             2 => {
                 it.hosts.pause(host)?;
@@ -615,7 +616,7 @@ fn many_faults_in_a_row_leave_one_order() -> Result<()> {
     if is_native_only() {
         return Ok(());
     }
-    let rounds = if is_soak() { 200 } else { 8 };
+    let rounds = if is_soak() { 100 } else { 8 };
     storm(3, "udp-multicast", rounds, 1)
 }
 
@@ -624,7 +625,7 @@ fn many_faults_in_a_row_leave_one_order_over_tcp() -> Result<()> {
     if is_native_only() {
         return Ok(());
     }
-    let rounds = if is_soak() { 200 } else { 8 };
+    let rounds = if is_soak() { 100 } else { 8 };
     storm(5, "tcp", rounds, 2)
 }
 

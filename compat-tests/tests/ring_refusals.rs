@@ -10,9 +10,10 @@ use anyhow::{Context, Result, ensure};
 use compat_tests::binaries::is_native_only;
 use compat_tests::compile::{python, python_program};
 use compat_tests::deadline::{Deadline, Start};
-use compat_tests::hosts::{Hosts, Member, PORT, Settings, finish, go, name};
+use compat_tests::hosts::{Hosts, PORT, Settings, name};
 use compat_tests::member::{Pace, ensure_agree};
 use compat_tests::trace::ensure_one_order;
+use compat_tests::traced::{Member, finish, go};
 use compat_tests::world::Under;
 use nix::sys::signal::Signal;
 
