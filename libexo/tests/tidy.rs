@@ -306,6 +306,7 @@ fn unsafe_code_lives_in_listed_rooms() {
         "libexo/src/control/channel.rs",
         "libexo/src/transport/mmsg.rs",
         "libexo/src/transport/packet_ring.rs",
+        "libexo/src/transport/runs.rs",
         "libexo/src/transport/system.rs",
         "monitor/src/mapped.rs",
         "monitor/src/engine_thread/life.rs",

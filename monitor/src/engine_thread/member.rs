@@ -163,7 +163,9 @@ impl Links {
         };
         // However it ends, the engine thread looks again.
         let _ = poll(&mut fds, Some(&timeout));
-        self.waker.clear();
+        if !fds[0].revents().is_empty() {
+            self.waker.clear();
+        }
     }
 }
 

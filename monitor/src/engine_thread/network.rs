@@ -418,6 +418,9 @@ impl Network {
                 engine.on_frame(now, port, Frame { bytes });
             }
             self.send(now, engine);
+            if count < INBOX_SLOTS {
+                break; // what comes meanwhile is seen in the next round
+            }
         }
         if engine.poll_timeout().is_some_and(|due| due <= now) {
             engine.on_timeout(now);
