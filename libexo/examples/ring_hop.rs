@@ -7,9 +7,10 @@
 //!
 //! `TRANSPORT` is one of `exod`'s. `NAMESPACE` is a file that names the network namespace of a host,
 //! whose link is `eth0` with the address 10.78.0.1, 10.78.0.2, … `together`: all hosts in one thread,
-//! one after the other. `spin`: a thread for each host that never waits. `yield`: the same, giving up
-//! the core when nothing was there. `sleep`: each waits for frames. The token would rest after two
-//! rotations without a message, so every other rotation carries one of 8 bytes.
+//! one after the other. `spin`: a thread for each host, on a core of its own, that never waits.
+//! `yield`: the same without cores of their own, giving up the core when nothing was there. `sleep`:
+//! each waits for frames. The token would rest after two rotations without a message, so every other
+//! rotation carries one of 8 bytes.
 //!
 //! Says `ready`, goes on after a line on stdin, waits for the ring to form, and measures. Then one
 //! line: `hops=… hop_ns=… cpu_ns=… frames_per_hop=… …`, or an error when the hosts did not deliver
@@ -31,7 +32,9 @@ use libexo::wire::RingId;
 use libexo::wire::auth::Protection;
 use libexo::wire::key::Key;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use rustix::thread::{
+    CpuSet, LinkNameSpaceType, move_into_link_name_space, sched_getaffinity, sched_setaffinity,
+};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 use std::error::Error;
 use std::fs::File;
@@ -59,6 +62,8 @@ enum Waiting {
 
 /// One host: what `exod`'s engine thread does with its engine and its transport, and no more.
 struct Host {
+    /// Where connections are to be made, also later.
+    namespace: String,
     me: usize,
     hosts: usize,
     transport: Box<dyn Transport + Send>,
@@ -102,7 +107,7 @@ fn main() -> Fallible<()> {
     let hosts = (0..namespaces.len())
         .map(|me| {
             enter(&namespaces[me])?;
-            Host::open(transport, me, &macs, &protection)
+            Host::open(transport, me, &namespaces[me], &macs, &protection)
         })
         .collect::<Fallible<Vec<_>>>()?;
     println!("ready");
@@ -122,6 +127,7 @@ fn together(mut hosts: Vec<Host>, lasts: Duration) -> Fallible<()> {
     let deadline = now().after(FORM_MAX);
     while hosts.iter().any(|host| host.members < host.hosts) {
         for host in &mut hosts {
+            enter(&host.namespace)?;
             host.round(now(), true)?;
         }
         if now() > deadline {
@@ -205,6 +211,10 @@ struct Outcome {
 }
 
 fn one(mut host: Host, waiting: Waiting, lasts: Duration, shared: &Shared) -> Fallible<Outcome> {
+    enter(&host.namespace)?;
+    if waiting == Waiting::Spin {
+        pin(host.me)?;
+    }
     let count = u64::try_from(host.hosts)?;
     let deadline = now().after(FORM_MAX);
     let mut is_formed = false;
@@ -260,7 +270,13 @@ fn one(mut host: Host, waiting: Waiting, lasts: Duration, shared: &Shared) -> Fa
 }
 
 impl Host {
-    fn open(kind: &str, me: usize, macs: &[MacAddress], protection: &Protection) -> Fallible<Self> {
+    fn open(
+        kind: &str,
+        me: usize,
+        namespace: &str,
+        macs: &[MacAddress],
+        protection: &Protection,
+    ) -> Fallible<Self> {
         let (hosts, id) = (macs.len(), HostId(u8::try_from(me)?));
         let mut peers = Peers::new(id);
         let mut stations = Peers::new(id);
@@ -318,6 +334,7 @@ impl Host {
             protection: protection.clone(),
         };
         Ok(Self {
+            namespace: namespace.to_owned(),
             me,
             hosts,
             inbox: Inbox::new(64, transport.mtu()),
@@ -529,6 +546,17 @@ fn read(clock: ClockId) -> u64 {
 fn enter(namespace: &str) -> Fallible<()> {
     let file = File::open(namespace).map_err(|error| format!("{namespace}: {error}"))?;
     move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?;
+    Ok(())
+}
+
+/// This thread on one of the cores that it may use.
+fn pin(index: usize) -> Fallible<()> {
+    let allowed = sched_getaffinity(None)?;
+    let cores = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core));
+    let cores: Vec<usize> = cores.collect();
+    let mut one = CpuSet::new();
+    one.set(cores[index % cores.len()]);
+    sched_setaffinity(None, &one)?;
     Ok(())
 }
 

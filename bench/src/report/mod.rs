@@ -49,7 +49,7 @@ impl Report {
             line_ns: _,
         } = rows;
         Self {
-            schema: "exo.bench/2",
+            schema: "exo.bench/1",
             is_exo_ahead: throughput.iter().all(|row| row.is_exo_ahead)
                 && ping_pong.iter().all(|row| row.is_exo_ahead),
             is_whole: hop.iter().all(|row| row.is_same_order)
@@ -153,5 +153,57 @@ fn lost(share: f64) -> String {
         "<0.1 %".into()
     } else {
         format!("{:.1} %", share * 100.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::hosts::Repeated;
+
+    fn report(is_same_order: bool, is_goal_reached: bool) -> Report {
+        let question = hop::Question {
+            transport: "tcp",
+            hosts: 3,
+            waiting: hop::Waiting::Sleeping,
+        };
+        let row = hop::Row {
+            name: question.to_string(),
+            question,
+            frame_ns: Repeated::of(vec![10.0, 20.0]),
+            hop_ns: Repeated::of(vec![30.0]),
+            hop_to_frame: 1.5,
+            turns_per_second: 1e9,
+            goal_turns_per_second: 0.0,
+            goal_hop_to_frame: hop::GOAL_RATIO,
+            repairs: 0,
+            is_goal_reached,
+            is_same_order,
+        };
+        let rows = Rows {
+            hop: vec![row],
+            ..Rows::default()
+        };
+        Report::new(crate::machine::describe(1.0), 1, true, "make bench", rows)
+    }
+
+    #[test]
+    fn a_missed_goal_is_told_and_is_no_failure() {
+        let missed = report(true, false);
+        assert!(missed.is_good());
+        assert!(missed.verdict().contains("reached in 0 of 1 rows"));
+        assert!(
+            report(true, true)
+                .verdict()
+                .contains("reached in 1 of 1 rows")
+        );
+    }
+
+    #[test]
+    fn hosts_that_differ_are_a_failure_and_named() {
+        let broken = report(false, false);
+        assert!(!broken.is_good());
+        assert!(broken.verdict().contains("hop, tcp, 3 hosts, sleeping"));
+        assert!(text::tables(&broken).contains("← failed"));
     }
 }

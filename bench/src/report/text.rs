@@ -109,8 +109,7 @@ fn write_hosts(page: &mut String, report: &Report) -> std::fmt::Result {
         writeln!(
             page,
             "\nBetween hosts: a hop of the token and a bare frame the same way, in µs; goals: \
-             {GOAL_RATIO} frames, {:.0} turns/s where hosts spin",
-            GOAL_TURNS_PER_SECOND
+             {GOAL_RATIO} frames, {GOAL_TURNS_PER_SECOND:.0} turns/s where hosts spin"
         )?;
         if report.machine.cores < 3 {
             writeln!(

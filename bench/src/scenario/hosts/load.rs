@@ -34,7 +34,7 @@ impl std::fmt::Display for Question {
             bytes,
             calls,
         } = self;
-        write!(f, "hosts, {transport}, {bytes} B, {calls}")
+        write!(f, "load, {transport}, {bytes} B, {calls}")
     }
 }
 

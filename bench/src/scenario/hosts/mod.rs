@@ -38,7 +38,7 @@ pub(crate) struct Repeated {
 }
 
 impl Repeated {
-    fn of(repeats: Vec<f64>) -> Self {
+    pub(crate) fn of(repeats: Vec<f64>) -> Self {
         Self {
             median: crate::statistics::median(&repeats),
             spread: crate::statistics::spread(&repeats),
