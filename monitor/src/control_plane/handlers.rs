@@ -650,6 +650,13 @@ impl Control {
                 self.engine.send(Command::Ping { asked });
                 return true; // answered when it is in order
             }
+            Query::Probe => match &self.prober {
+                Ok(prober) => {
+                    prober.ask(Asked { token, id });
+                    return true; // answered when all hosts have told
+                }
+                Err(why) => Err(why.clone()),
+            },
             Query::Reload => self.reload().map(|()| "{}".to_owned()),
             Query::Stop => {
                 self.stopping = true;
@@ -670,7 +677,7 @@ impl Control {
         self.answer_document(asked.token, asked.id, &text);
     }
 
-    fn answer_document(&mut self, token: usize, id: u32, text: &str) -> bool {
+    pub(super) fn answer_document(&mut self, token: usize, id: u32, text: &str) -> bool {
         let outcome = document(text);
         match outcome {
             Ok(fd) => self.answer(

@@ -114,6 +114,7 @@ impl Links {
             mut network,
             minority,
             keeper,
+            probes: _,
         } = host;
         if let Some(opener) = keeper {
             network.keep(opener.start(waker.bell())?);

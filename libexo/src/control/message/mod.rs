@@ -77,6 +77,8 @@ pub enum Query {
     Stop,
     /// How long a message of no group needs through the order.
     Ping,
+    /// What the hosts of the ring measure between each other.
+    Probe,
 }
 
 /// What an application or an operator asks of the monitor.
@@ -460,6 +462,7 @@ impl Request {
             Self::Ask(Query::Reload) => Packet::begin(14, id),
             Self::Ask(Query::Stop) => Packet::begin(15, id),
             Self::Ask(Query::Ping) => Packet::begin(18, id),
+            Self::Ask(Query::Probe) => Packet::begin(20, id),
         }
     }
 
@@ -531,6 +534,7 @@ impl Request {
             14 => Self::Ask(Query::Reload),
             15 => Self::Ask(Query::Stop),
             18 => Self::Ask(Query::Ping),
+            20 => Self::Ask(Query::Probe),
             16 => Self::Holder {
                 socket: SocketId(fields.u32()?),
             },
