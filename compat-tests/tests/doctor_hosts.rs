@@ -16,6 +16,15 @@ use tempfile::TempDir;
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
+/// A bridge, until the end of its input.
+const NETWORK: &str = r#"
+set -e
+ip link add bridge0 type bridge mcast_snooping 0
+ip link set bridge0 up
+echo ready
+exec cat
+"#;
+
 /// Waits for the bridge's end of its link, then for the end of its input.
 const HOST: &str = r#"
 set -e
@@ -63,7 +72,7 @@ impl Hosts {
             "-rn"
         });
         command.args(["--", "setpriv", "--pdeathsig", "KILL", "sh", "-c"]);
-        command.arg("ip link add bridge0 type bridge mcast_snooping 0 && ip link set bridge0 up && echo ready && exec cat");
+        command.arg(NETWORK);
         let mut network = Program::start(command, "network", folder.path())?;
         network
             .wait_for("ready", Deadline::seconds(20))
@@ -161,6 +170,19 @@ impl Hosts {
         Ok(())
     }
 
+    /// A datagram that is no frame, to a host's probe port.
+    fn send_nonsense(&self, from: usize, port: u16, to: usize) -> Result<()> {
+        let mut command = inside(self.holders[from].pid(), "python3");
+        let (from, to) = (address(from), address(to));
+        command.arg("-c").arg(format!(
+            "import socket\n\
+             it = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
+             it.bind((\"{from}\", {port}))\n\
+             it.sendto(b\"x\" * 200, (\"{to}\", 7947))"
+        ));
+        self.run("python3", command)
+    }
+
     /// What `exo doctor` says on a host, and its exit code.
     fn doctor(&self, host: usize) -> Result<(Value, Option<i32>)> {
         let mut command = inside(self.holders[host].pid(), &self.binaries.exo);
@@ -225,7 +247,7 @@ fn what_is_wrong_between_hosts_is_named_with_what_to_do() -> Result<()> {
     if is_native_only() {
         return Ok(());
     }
-    let mut hosts = Hosts::start("udp-multicast")?;
+    let hosts = Hosts::start("udp-multicast")?;
     hosts.await_findings(0, &[])?;
 
     hosts.in_network("bridge link set dev port1 mcast_flood off")?;
@@ -239,13 +261,20 @@ fn what_is_wrong_between_hosts_is_named_with_what_to_do() -> Result<()> {
     hosts.in_network("bridge link set dev port1 mcast_flood on")?;
 
     hosts.in_network("ip link set port2 mtu 1400")?;
-    let short = "frames of 1472 bytes do not pass from a, b to c, only short ones do";
-    hosts.await_findings(0, &[short])?;
+    let short = ["c to a", "c to b", "a, b to c"]
+        .map(|way| format!("frames of 1472 bytes do not pass from {way}, only short ones do"));
+    hosts.await_findings(0, &short.each_ref().map(String::as_str))?;
     hosts.in_network("ip link set port2 mtu 1500")?;
 
     hosts.monitors[2].signal(Signal::SIGKILL)?;
     let (_, code) = hosts.await_findings(0, &["no answer at all from c"])?;
     ensure!(code == Some(5), "{code:?}");
+    for (port, reason) in [(7947, "refused"), (9, "unknown_source")] {
+        hosts.send_nonsense(2, port, 0)?;
+        let (document, _) = hosts.await_findings(0, &["no answer at all from c"])?;
+        let dropped = &document["between_hosts"]["dropped"];
+        ensure!(dropped[reason] == 1, "{reason}: {dropped}");
+    }
 
     hosts.monitors[1].signal(Signal::SIGKILL)?;
     let nobody = ["no answer at all from b", "no answer at all from c"];
