@@ -14,4 +14,5 @@ pub mod engine_thread;
 pub mod key_file;
 mod mapped;
 pub mod observe;
+mod probe;
 pub mod undertaker;

@@ -62,6 +62,8 @@ pub fn seeds() -> Vec<Vec<u8>> {
         Request::Ask(Query::AddGroup { address: group }),
         Request::Ask(Query::Reload),
         Request::Ask(Query::Stop),
+        Request::Ask(Query::Ping),
+        Request::Ask(Query::Probe),
     ];
     let replies = [
         Reply::Welcome {

@@ -61,7 +61,7 @@ pub(crate) enum Command {
     Config(config::ConfigCommand),
     /// Make the key that the hosts of a ring share.
     Keygen(keygen::KeygenArgs),
-    /// Whether this machine is fit for Exo.
+    /// Whether this machine is fit for Exo, and the network between the hosts of its ring.
     Doctor,
     /// Watch unmodified programs share one order.
     Demo(demo::DemoArgs),

@@ -53,6 +53,10 @@ pub struct RingSettings {
     /// Group and port of `udp-multicast`.
     #[schemars(with = "String")]
     pub multicast: SocketAddr,
+    /// UDP port of probes (`exo doctor`), the same on every host; 0: none. When left out, the one
+    /// behind that of the host's address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probe_port: Option<u16>,
     /// Broadcast address of the link, for `udp-broadcast`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub broadcast: Option<IpAddr>,
@@ -83,6 +87,7 @@ impl Default for RingSettings {
             transport: TransportKind::default(),
             interface: None,
             multicast: MULTICAST,
+            probe_port: None,
             broadcast: None,
             key_file: None,
             authentication: true,
@@ -214,6 +219,7 @@ pub(super) fn ring(reading: &mut Reading<'_>, root: &mut Fields<'_>) -> RingSett
             multicast: fields.value(reading, "multicast", default.multicast, multicast, |to| {
                 quote(&to.to_string())
             }),
+            probe_port: optional(reading, fields, "probe_port", port, u16::to_string),
             broadcast: optional(reading, fields, "broadcast", broadcast, |to| {
                 quote(&to.to_string())
             }),
@@ -292,6 +298,19 @@ fn multicast(node: &Node) -> Result<SocketAddr, Wrong> {
         ));
     }
     Ok(address)
+}
+
+fn port(node: &Node) -> Result<u16, Wrong> {
+    let example = "7947";
+    let Value::Integer(number) = &node.value else {
+        return Err(Wrong::kind(node, "a port", example));
+    };
+    number
+        .and_then(|number| u16::try_from(number).ok())
+        .ok_or_else(|| {
+            let hint = "take one of 1 to 65535, or 0 for no probes";
+            Wrong::new("this number is not a port".to_owned(), hint)
+        })
 }
 
 fn broadcast(node: &Node) -> Result<IpAddr, Wrong> {

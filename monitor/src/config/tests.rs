@@ -676,6 +676,7 @@ fn any_ring() -> impl Strategy<Value = (RingSettings, Vec<HostSettings>)> {
                 number: number.into(),
                 host: (count > 0).then(|| "host0".to_owned()),
                 transport,
+                probe_port: is_safe.then_some(number),
                 broadcast: Some([10, 0, 0, 255].into()),
                 key_file: Some(PathBuf::from("/etc/exo/ring.key")),
                 encryption,
@@ -702,6 +703,17 @@ fn hosts_have_the_order_of_their_names() {
     assert_eq!(names, ["a", "b"]);
     assert_eq!(config.ring.transport, TransportKind::UdpMulticast);
     assert!(config.ring.authentication && !config.ring.encryption);
+}
+
+#[test]
+fn probes_have_a_port_of_their_own_or_none() {
+    let probing = |setting: &str| TWO_HOSTS.replacen('\n', &format!("\n{setting}"), 1);
+    assert_eq!(config(TWO_HOSTS).ring.probe_port, None);
+    for (port, setting) in [(0, "probe_port = 0\n"), (65535, "probe_port = 65535\n")] {
+        assert_eq!(config(&probing(setting)).ring.probe_port, Some(port));
+    }
+    let mistake = "2:14 this number is not a port; take one of 1 to 65535, or 0 for no probes";
+    assert_eq!(one_mistake(&probing("probe_port = 65536\n")), mistake);
 }
 
 #[test]

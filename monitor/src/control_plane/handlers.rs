@@ -658,6 +658,13 @@ impl Control {
                     .unwrap_or_else(|| Err("the engine thread does not answer".to_owned()))
                     .map(|()| "{}".to_owned())
             }
+            Query::Probe => match &self.prober {
+                Ok(prober) => {
+                    prober.ask(Asked { token, id });
+                    return true; // answered when all hosts have told
+                }
+                Err(why) => Err(why.clone()),
+            },
             Query::Reload => self.reload().map(|()| "{}".to_owned()),
             Query::Stop => {
                 self.stopping = true;
@@ -678,7 +685,7 @@ impl Control {
         self.answer_document(asked.token, asked.id, &text);
     }
 
-    fn answer_document(&mut self, token: usize, id: u32, text: &str) -> bool {
+    pub(super) fn answer_document(&mut self, token: usize, id: u32, text: &str) -> bool {
         let outcome = document(text);
         match outcome {
             Ok(fd) => self.answer(

@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use libexo::control::channel::{Channel, Descriptors};
@@ -38,6 +39,7 @@ use crate::engine_thread::envelope::are_one;
 use crate::engine_thread::network::Host;
 pub use crate::engine_thread::network::NetworkError;
 use crate::mapped::{self, Mapped};
+use crate::probe::Prober;
 use crate::undertaker::Undertaker;
 pub use listener::ListenError;
 use listener::Listener;
@@ -112,6 +114,8 @@ pub struct Control {
     started: Time,
     engine: EngineHandle,
     thread: EngineThread,
+    /// Probes between hosts, or why there are none.
+    prober: Result<Prober, String>,
     undertaker: Undertaker,
     board: Mapped<Board>,
     board_fd: Descriptor,
@@ -152,7 +156,21 @@ impl Control {
             mapped::board().map_err(|errno| system("shared memory (memfd)")(errno.into()))?;
         let engine = EngineHandle::new(board.clone());
         let waker = Waker::new(poll.registry(), WAKER).map_err(system("the event loop"))?;
-        let host = Host::open(&config.ring, &config.hosts)?;
+        let waker = Arc::new(waker);
+        let mut host = Host::open(&config.ring, &config.hosts)?;
+        let probes = host.as_mut().and_then(|host| host.probes.take());
+        let probes = probes.unwrap_or_else(|| Err("there are no other hosts".to_owned()));
+        let prober = match probes {
+            Ok(responder) => {
+                let waker = Arc::clone(&waker);
+                let started = Prober::start(responder, move || {
+                    // As below.
+                    let _ = waker.wake();
+                });
+                Ok(started.map_err(system("the thread of probes"))?)
+            }
+            Err(why) => Err(why),
+        };
         let thread = EngineThread::start(
             engine.clone(),
             board.clone(),
@@ -175,6 +193,7 @@ impl Control {
             started: clock::now(),
             engine,
             thread,
+            prober,
             undertaker,
             board,
             board_fd,
@@ -251,7 +270,10 @@ impl Control {
     fn on_event(&mut self, token: Token) {
         match token {
             LISTENER => self.accept(),
-            WAKER => self.on_notices(),
+            WAKER => {
+                self.on_notices();
+                self.on_probed();
+            }
             SIGNALS => self.on_signals(),
             Token(number) => match self.sources.get(&number).copied() {
                 Some(Source::Connection) => self.on_readable(number),
@@ -509,6 +531,17 @@ impl Control {
                     );
                 }
             }
+        }
+    }
+
+    fn on_probed(&mut self) {
+        let reports = self
+            .prober
+            .as_ref()
+            .map_or_else(|_| Vec::new(), Prober::reports);
+        for (asked, report) in reports {
+            // Who does not wait for it any more closed the connection.
+            self.answer_document(asked.token, asked.id, &report);
         }
     }
 

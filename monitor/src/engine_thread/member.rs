@@ -117,6 +117,7 @@ impl Links {
             minority,
             spins,
             keeper,
+            probes: _,
         } = host;
         if let Some(opener) = keeper {
             network.keep(opener.start(waker.bell())?);

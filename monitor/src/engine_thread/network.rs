@@ -26,6 +26,7 @@ use super::keeper::{self, Keeper};
 use crate::clock;
 use crate::config::{HostSettings, Level, Minority, RingSettings, Spin, TransportKind};
 use crate::key_file::{self, KeyFileError};
+use crate::probe;
 
 /// Frames that one call of the system may bring.
 const INBOX_SLOTS: usize = 64;
@@ -71,6 +72,8 @@ pub(crate) struct Host {
     pub(super) spins: bool,
     /// The journal, if this host keeps one.
     pub(super) keeper: Option<keeper::Opener>,
+    /// Taken by the control thread: it is none of the engine thread's.
+    pub(crate) probes: Option<probe::Opened>,
 }
 
 /// The way to the other hosts.
@@ -140,6 +143,22 @@ impl Host {
             (Ring::member(&setup, now), None)
         };
         persist(&mut engine, &mut vote, now)?;
+        let probes = link(me, ring, hosts).map_err(|error| error.to_string());
+        let probes = probes.and_then(|link| {
+            probe::open(&probe::Place {
+                me,
+                ring,
+                hosts,
+                id: setup.ring,
+                protection: &setup.protection,
+                inc: engine.inspect().map_or(boot_inc, |state| state.inc),
+                link,
+                frame_bytes_max: params.frame_bytes_max,
+            })
+        });
+        if let Err(why) = &probes {
+            tracing::warn!(why, "no probes: `exo doctor` cannot look between the hosts");
+        }
         let names = |host: &HostSettings| (host.name.clone(), host.address.ip());
         let names = hosts.iter().map(names).collect();
         tracing::info!(
@@ -156,6 +175,7 @@ impl Host {
             minority: ring.minority,
             spins: ring.spin == Spin::Always,
             keeper,
+            probes: Some(probes),
             network: Network {
                 inbox: Inbox::new(INBOX_SLOTS, transport.mtu()),
                 transport,
@@ -244,16 +264,7 @@ fn open_transport(
     hosts: &[HostSettings],
 ) -> Result<Box<dyn Transport + Send>, NetworkError> {
     let own = hosts[usize::from(me.0)].address;
-    let link = ring.interface.clone().or_else(|| interface_of(own));
-    let link = || {
-        link.clone().ok_or_else(|| {
-            NetworkError::Whoami(format!(
-                "no interface of this machine has address {}; correct the table, or name one \
-                 with interface = \"NAME\" in [ring]",
-                own.ip()
-            ))
-        })
-    };
+    let link = || link(me, ring, hosts);
     let udp = |reach| -> Result<Box<dyn Transport + Send>, NetworkError> {
         Ok(Box::new(UdpTransport::open(UdpConfig {
             link: link()?,
@@ -300,6 +311,19 @@ fn open_transport(
         "frames are lost and changed on purpose (EXO_RING_FAULTS)"
     );
     Ok(Box::new(Faulty::new(transport, faults, u64::from(me.0))))
+}
+
+/// Name of the interface that carries the frames.
+fn link(me: HostId, ring: &RingSettings, hosts: &[HostSettings]) -> Result<String, NetworkError> {
+    let own = hosts[usize::from(me.0)].address;
+    let link = ring.interface.clone().or_else(|| interface_of(own));
+    link.ok_or_else(|| {
+        NetworkError::Whoami(format!(
+            "no interface of this machine has address {}; correct the table, or name one with \
+             interface = \"NAME\" in [ring]",
+            own.ip()
+        ))
+    })
 }
 
 fn addresses(me: HostId, hosts: &[HostSettings]) -> Peers<SocketAddr> {

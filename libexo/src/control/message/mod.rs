@@ -82,6 +82,8 @@ pub enum Query {
         /// Bit `n % 64` of word `n / 64` is host `n`.
         hosts: [u64; 4],
     },
+    /// What the hosts of the ring measure between each other.
+    Probe,
 }
 
 /// What an application or an operator asks of the monitor.
@@ -468,6 +470,7 @@ impl Request {
             Self::Ask(Query::Form { hosts }) => hosts
                 .iter()
                 .fold(Packet::begin(19, id), |packet, word| packet.u64(*word)),
+            Self::Ask(Query::Probe) => Packet::begin(20, id),
         }
     }
 
@@ -542,6 +545,7 @@ impl Request {
             19 => Self::Ask(Query::Form {
                 hosts: [fields.u64()?, fields.u64()?, fields.u64()?, fields.u64()?],
             }),
+            20 => Self::Ask(Query::Probe),
             16 => Self::Holder {
                 socket: SocketId(fields.u32()?),
             },

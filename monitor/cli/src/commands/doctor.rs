@@ -1,7 +1,8 @@
-//! `exo doctor`: is this machine fit for Exo?
+//! `exo doctor`: is this machine fit for Exo, and the network between the hosts of its ring?
 //!
 //! Every check tries the thing itself instead of reading about it, and says how to mend it. Nothing
-//! is changed. A machine without a running monitor is healthy: `exo run -g` starts one.
+//! is changed. A machine without a running monitor is healthy: `exo run -g` starts one. Between
+//! hosts the monitors measure ([`super::doctor_hosts`]).
 
 use std::fmt::Write as _;
 use std::fs;
@@ -16,7 +17,8 @@ use rustix::fs::{Access, MemfdFlags, SealFlags};
 use rustix::process::{PidfdFlags, Resource};
 use serde::Serialize;
 
-use crate::errors::{FINDINGS, NO_MONITOR};
+use super::doctor_hosts::{self, Between};
+use crate::errors::{FINDINGS, NO_MAJORITY, NO_MONITOR};
 use crate::output::{Level, Output, counted};
 use crate::place;
 use crate::program::{Obstacle, Program};
@@ -28,11 +30,17 @@ const NOFILE_MIN: u64 = 1024;
 /// The calls without which the shim takes nothing.
 const SHIM_EXPORTS: &[&str] = &["bind", "setsockopt", "sendto", "recvfrom"];
 
+/// The checks between hosts.
+const HOSTS: &str = "between hosts";
+
 #[derive(Serialize)]
 struct Doctor {
     schema: &'static str,
     ok: bool,
     checks: Vec<Check>,
+    /// What the hosts of the ring measured, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    between_hosts: Option<Between>,
 }
 
 /// One thing that was looked at.
@@ -74,9 +82,10 @@ impl Check {
     }
 }
 
-/// Looks at everything; exit code 5 when something needs attention.
+/// Looks at everything; exit code 5 when something needs attention, 4 when no majority of the ring's
+/// hosts answers.
 pub(crate) fn run(socket: Option<&Path>, out: &Output) -> anyhow::Result<ExitCode> {
-    let checks = vec![
+    let mut checks = vec![
         monitor(socket),
         shim(),
         daemon(),
@@ -92,14 +101,29 @@ pub(crate) fn run(socket: Option<&Path>, out: &Output) -> anyhow::Result<ExitCod
         preloading(),
         rights(),
     ];
+    let between_hosts = doctor_hosts::ask(socket).unwrap_or_else(|finding| {
+        checks.push(Check::warn(HOSTS, finding.what, finding.fix));
+        None
+    });
+    if let Some(between) = &between_hosts {
+        let findings = between.findings.iter();
+        checks.extend(findings.map(|finding| Check::warn(HOSTS, &finding.what, &finding.fix)));
+        if between.findings.is_empty() {
+            checks.push(Check::ok(HOSTS, "all hear each other"));
+        }
+    }
     let ok = checks.iter().all(|check| check.level == Level::Ok);
     let report = Doctor {
         schema: "exo.doctor/1",
         ok,
         checks,
+        between_hosts,
     };
     out.report(&report, || text(&report))?;
-    Ok(if ok {
+    let has_majority = |between: &Between| between.has_majority;
+    Ok(if !report.between_hosts.as_ref().is_none_or(has_majority) {
+        ExitCode::from(NO_MAJORITY)
+    } else if ok {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(FINDINGS)
@@ -120,6 +144,9 @@ fn text(report: &Doctor) -> String {
         if let Some(fix) = &check.fix {
             let _ = writeln!(text, "{:22}→ {fix}", "");
         }
+    }
+    if let Some(between) = &report.between_hosts {
+        text += &doctor_hosts::text(between);
     }
     let findings = report
         .checks

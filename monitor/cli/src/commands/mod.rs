@@ -5,6 +5,7 @@ pub(crate) mod config;
 pub(crate) mod demo;
 pub(crate) mod detach;
 pub(crate) mod doctor;
+mod doctor_hosts;
 pub(crate) mod groups;
 pub(crate) mod keygen;
 pub(crate) mod members;
