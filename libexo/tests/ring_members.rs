@@ -12,6 +12,7 @@ use libexo::ids::{Epoch, GroupId, HostId};
 use libexo::time::Time;
 use libexo::wire::RingId;
 use libexo::wire::auth::Protection;
+use libexo::wire::key::Key;
 use libexo::wire::record::Record;
 use libexo::wire::{self, Header, Kind};
 
@@ -33,6 +34,8 @@ struct Net {
     frames: u64,
     delivered: Vec<Vec<(Time, Vec<u8>)>>,
     notices: Vec<Vec<Notice>>,
+    /// What is on each host's stable storage.
+    records: Vec<Option<Record>>,
     /// Changes frames on their way.
     forge: fn(&mut Vec<u8>, usize),
 }
@@ -61,6 +64,7 @@ impl Net {
             frames: 0,
             delivered: vec![Vec::new(); hosts],
             notices: vec![Vec::new(); hosts],
+            records: vec![stored; hosts],
             forge: |_, _| {},
         }
     }
@@ -72,6 +76,7 @@ impl Net {
         loop {
             let mut is_done = true;
             while let Some(record) = ring.poll_persist() {
+                self.records[host] = Some(Record::parse(&record.bytes).expect("whole"));
                 ring.on_durable(self.now, record.id);
                 is_done = false;
             }
@@ -270,6 +275,7 @@ const LOST: Record = Record {
     promised: Epoch(0x101),
     generation: 0x99,
     inc: 5,
+    since: 5,
 };
 
 fn generation_of(net: &Net, host: usize) -> u64 {
@@ -361,4 +367,136 @@ fn a_host_removed_again_and_again_waits_longer_each_time() {
         assert!(*wait >= least && *wait < least + SECOND, "{waits:?}");
     }
     assert_eq!(net.inspect(2).counters.removed, 6);
+}
+
+impl Net {
+    /// Ends a host, if it runs, and starts it with what is on its stable storage.
+    fn restart(&mut self, host: usize, change: impl FnOnce(&mut Setup)) {
+        let stored = self.records[host];
+        let mut setup = setup(host, self.rings.len(), Params::default(), stored);
+        change(&mut setup);
+        self.rings[host] = Some(Ring::member(&setup, self.now));
+    }
+}
+
+/// It comes back without its record, and with a clock that went on.
+fn wiped(setup: &mut Setup) {
+    setup.stored = None;
+    setup.boot_inc = 1 << 50;
+}
+
+#[test]
+fn a_host_whose_record_was_lost_helps_nobody_to_a_majority() {
+    // Which host is behind, and which remembers, so that each founds once.
+    for (behind, remembers, forgets) in [(2, 0, 1), (0, 2, 1), (1, 0, 2), (0, 1, 2)] {
+        let mut net = Net::new(3, Params::default(), None);
+        net.run_for(SECOND);
+        let still = net.rings[behind].take();
+        for number in 0..20 {
+            net.submit(forgets, &[number]);
+            net.run_for(SECOND / 10);
+        }
+        assert_eq!(net.delivered[remembers].len(), 20);
+        assert_eq!(net.delivered[behind].len(), 0);
+        let remembering = net.rings[remembers].take();
+        net.restart(forgets, wiped);
+        net.rings[behind] = still;
+        net.submit(behind, b"not before");
+        net.run_for(30 * SECOND);
+        let state = net.inspect(forgets);
+        assert!(state.is_amnesiac, "{state:?}");
+        assert_eq!(net.delivered[behind].len(), 0, "two do not remember");
+        // It restarts once more, with the record that it has written by now.
+        net.restart(forgets, |setup| setup.boot_inc = 1 << 51);
+        net.run_for(30 * SECOND);
+        assert!(net.inspect(forgets).is_amnesiac);
+        assert_eq!(net.delivered[behind].len(), 0, "two do not remember");
+        net.rings[remembers] = remembering;
+        net.run_for(30 * SECOND);
+        let bytes = |host: usize| -> Vec<Vec<u8>> {
+            let list = net.delivered[host].iter();
+            list.map(|(_, bytes)| bytes.clone()).collect()
+        };
+        assert_eq!(bytes(remembers).len(), 21);
+        assert_eq!(bytes(behind), bytes(remembers));
+        assert!(!net.inspect(forgets).is_amnesiac, "it was let in");
+        assert_eq!(net.inspect(forgets).ring.len(), 3);
+    }
+}
+
+#[test]
+fn a_founder_voids_a_promise_of_who_forgot_if_any_promiser_knows() {
+    // Hosts 0, 1 and 2 go on; 3 saw 0 as it is now and nothing else; 4 never heard of it.
+    let mut net = Net::new(5, Params::default(), None);
+    net.rings[4] = None;
+    net.run_for(SECOND);
+    let still = net.rings[3].take();
+    net.submit(0, b"counts");
+    net.run_for(SECOND);
+    assert_eq!(net.delivered[1].len(), 1);
+    for host in [1, 2] {
+        net.rings[host] = None;
+    }
+    net.restart(0, wiped);
+    net.restart(4, |_| {});
+    net.rings[3] = still;
+    net.run_for(30 * SECOND);
+    assert!(net.delivered[3].is_empty());
+    assert!(net.inspect(0).is_amnesiac, "{:?}", net.inspect(0));
+    let epochs = [0, 3, 4].map(|host| net.inspect(host).counters.founded);
+    assert_eq!(epochs[0] + epochs[2], 0, "{epochs:?}");
+}
+
+#[test]
+fn a_host_that_restarts_before_it_belongs_to_anything_counts() {
+    let mut net = Net::new(3, Params::default(), None);
+    // Host 2 promises, then restarts twice with its record; only host 0 hears of it.
+    net.rings[1] = None;
+    net.run_for(SECOND / 20);
+    for _ in 0..2 {
+        net.restart(2, |_| {});
+        net.pump(2);
+    }
+    let record = net.records[2].expect("it started");
+    assert!(record.since < record.inc, "{record:?}");
+    net.restart(1, |_| {});
+    net.run_for(5 * SECOND);
+    net.submit(2, b"counts");
+    net.run_for(SECOND);
+    assert!(net.delivered.iter().all(|list| list.len() == 1));
+    let learned = |host: usize| net.inspect(host).counters.losses_learned;
+    assert_eq!([0, 1, 2].map(learned), [0, 0, 0]);
+}
+
+#[test]
+fn a_host_that_starts_below_its_known_incarnation_goes_above_it() {
+    for protection in [
+        Protection::Open,
+        Protection::Tagged(Key::from_bytes([7; 32])),
+    ] {
+        let mut net = Net::new(3, Params::default(), None);
+        let protected = |setup: &mut Setup| setup.protection = protection.clone();
+        (0..3).for_each(|host| net.restart(host, protected));
+        net.run_for(SECOND);
+        // Two quick restarts with the record lead the clock by far; then the record is lost.
+        for _ in 0..2 {
+            net.restart(2, protected);
+            net.run_for(5 * SECOND);
+        }
+        let before = net.inspect(2).inc;
+        net.restart(2, |setup| {
+            protected(setup);
+            setup.stored = None;
+        });
+        assert!(net.inspect(2).inc < before);
+        net.run_for(10 * SECOND);
+        let state = net.inspect(2);
+        assert!(state.inc > before && !state.is_amnesiac, "{state:?}");
+        assert_eq!(state.counters.incarnations_raised, 1);
+        assert_eq!(net.records[2].map(|record| record.inc), Some(state.inc));
+        net.submit(2, b"here again");
+        net.run_for(SECOND);
+        let last = |host: usize| net.delivered[host].last().map(|(_, bytes)| bytes.clone());
+        assert!((0..3).all(|host| last(host).as_deref() == Some(b"here again")));
+    }
 }

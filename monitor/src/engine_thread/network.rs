@@ -409,6 +409,7 @@ fn stored(found: VoteFound) -> Option<Record> {
         promised: Epoch(0),
         generation: boot_inc() | 1,
         inc: 0,
+        since: 0,
     })
 }
 

@@ -185,6 +185,10 @@ pub struct Counters {
     pub removed: u64,
     /// Generations given up because nobody remembers them.
     pub generations_forsaken: u64,
+    /// Times this host learned that its record was lost and earlier lives of it count.
+    pub losses_learned: u64,
+    /// Times this host took an incarnation above one that it heard of.
+    pub incarnations_raised: u64,
     /// Turns without messages because too much waited for agreement or credit was short.
     pub throttled: u64,
 }

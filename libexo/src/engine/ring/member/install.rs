@@ -60,7 +60,7 @@ impl Member {
         let ask = Fetch {
             from: Position(0),
             to: Position(0),
-            digest: 0,
+            digest: self.reaches_back_to(),
             is_late: false,
         };
         let mut body = Vec::new();
@@ -97,15 +97,12 @@ impl Member {
         if !self.extends_agreed(&install) {
             return self.counters.drop_frame(DropReason::Fork);
         }
+        if self.meet_earlier(view.crash_vector[me]) {
+            return self.counters.drop_frame(DropReason::Incarnation);
+        }
         let is_admitted = view.admitted.contains(self.me) && view.crash_vector[me] == self.inc;
         if self.is_amnesiac && !is_admitted {
             return self.counters.drop_frame(DropReason::NotWorking);
-        }
-        if view.crash_vector[me] > self.inc {
-            return self.fail(
-                "I11",
-                format!("an incarnation above {} is at work", self.inc),
-            );
         }
         if !self.is_amnesiac && view.ring.contains(self.me) && view.crash_vector[me] != self.inc {
             // It promised, restarted, and is a member under its earlier incarnation: the log would
@@ -196,6 +193,9 @@ impl Member {
         let Some(Staging { install, .. }) = self.staging.take() else {
             return;
         };
+        if self.knew_this_host(ground.as_ref(), &entries) {
+            return;
+        }
         let is_fresh = self.joined == Epoch(0);
         let begins_behind = ground
             .as_ref()
@@ -306,7 +306,7 @@ impl Member {
     fn enter(&mut self, install: &Entry) {
         let view = install.view.as_deref().expect("an INSTALL has a VIEW body");
         self.joined = install.epoch;
-        self.is_amnesiac = false;
+        self.is_whole |= std::mem::take(&mut self.is_amnesiac);
         assert_eq!(
             self.promised, self.joined,
             "an epoch is promised before it is entered (I2)"
@@ -453,6 +453,7 @@ impl Member {
         self.forsaken = self.generation;
         self.generation = 0;
         self.is_amnesiac = false;
+        self.is_whole = true;
         self.knows_ring = false;
         self.formless.clear();
         self.joiners.clear();
@@ -491,6 +492,7 @@ impl Member {
             promised: self.promised,
             tail_epoch: self.log.tail_epoch(),
             generation: self.generation,
+            since: self.reaches_back_to(),
         };
         let mut body = Vec::new();
         join.emit(&mut body);
@@ -507,8 +509,11 @@ impl Member {
         if join.inc < known {
             return self.refuse(host, Refuse::Incarnation(known));
         }
+        if join.mode != Mode::Amnesiac && self.has_forgotten(host, join.since) {
+            return self.tell_forgotten(host);
+        }
         self.highest_seen = self.highest_seen.max(join.promised);
-        self.crash_vector[usize::from(host.0)] = join.inc;
+        self.learn_incarnation(host, join.inc);
         if join.mode != Mode::Normal {
             self.hear_formless(host);
         }
@@ -582,6 +587,15 @@ impl Member {
         self.forsaken = self.generation;
         self.generation = 0;
         self.is_amnesiac = false;
+        self.is_whole = false;
+        self.begin_anew();
+        self.persist();
+        self.arm_loss();
+        Ok(())
+    }
+
+    /// Nothing that this host did counts: it did nothing that others could count.
+    pub(super) fn begin_anew(&mut self) {
         self.joined = Epoch(0);
         self.install = None;
         self.turn_to(self.promised);
@@ -594,8 +608,5 @@ impl Member {
         self.stored.fill(Position(0));
         self.queue.repack(Ticket(0));
         self.sent_bytes = 0;
-        self.persist();
-        self.arm_loss();
-        Ok(())
     }
 }

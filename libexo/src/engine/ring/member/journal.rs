@@ -150,6 +150,7 @@ impl Member {
             digest: ground.digest,
             base: ground.base(),
             crash_vector: self.crash_vector.clone(),
+            earliest: self.earliest.clone(),
         };
         let base = ground.position;
         let bytes = state.emit();

@@ -8,6 +8,7 @@
 //! | `repair` | gaps, resends, probes, wakes |
 //! | `epoch` | asks for promises, gives them, founds epochs |
 //! | `install` | enters epochs that others founded; begins behind gaps; joins |
+//! | `incarnations` | who forgot what, this host included (R6, R8) |
 //! | `fetch` | fetches ranges of the log and serves them |
 //! | `delivery` | from agreed positions to messages |
 //! | `journal` | what goes to stable storage, and what waits for it |
@@ -16,6 +17,7 @@ mod check;
 mod delivery;
 mod epoch;
 mod fetch;
+mod incarnations;
 mod install;
 mod journal;
 mod outbox;
@@ -82,6 +84,12 @@ pub(super) struct Member {
     inc: u64,
     /// Highest incarnation known of each host (R8).
     crash_vector: Vec<u64>,
+    /// Lowest incarnation known of each host; 0 for none.
+    earliest: Vec<u64>,
+    /// The incarnation since which no record of this host was lost.
+    since: u64,
+    /// What this host did in its generation it remembers, whatever its record says.
+    is_whole: bool,
     promised: Epoch,
     promised_to: Option<(HostId, u64)>,
     joined: Epoch,
@@ -146,6 +154,8 @@ pub(super) struct Member {
     last_planned: Option<Time>,
     /// When a host was last sent the INSTALL, or asked for it.
     told: Vec<Time>,
+    /// When a host was last told of an incarnation of its own.
+    warned: Vec<Time>,
     asked: Time,
     served: BTreeMap<(HostId, Position), Time>,
 
@@ -188,7 +198,9 @@ impl Member {
         self.joined = memory.joined;
         self.promised = memory.promised.max(Epoch(memory.joined.0 + 1));
         self.highest_seen = self.promised;
+        self.is_whole = true;
         self.learn_incarnations(&memory.crash_vector);
+        self.learn_earliest(&memory.earliest);
         let (base, tail) = (memory.log.base(), memory.log.tail());
         self.marks.begin_after(base);
         while self.marks.tail() < tail {
@@ -217,6 +229,7 @@ impl Member {
         let hosts = setup.hosts;
         let mut crash_vector = vec![0; hosts];
         crash_vector[usize::from(setup.me.0)] = inc;
+        let since = if stored.since == 0 { inc } else { stored.since };
         let ground = Ground::first(hosts, 0);
         let guard = Guard::new(&setup.protection, setup.ring, setup.me, hosts, inc);
         let params = Params {
@@ -240,6 +253,9 @@ impl Member {
             forsaken: 0,
             inc,
             crash_vector,
+            earliest: vec![0; hosts],
+            since,
+            is_whole: false,
             promised: stored.promised,
             promised_to: None,
             joined: Epoch(0),
@@ -288,6 +304,7 @@ impl Member {
             formless: BTreeMap::new(),
             last_planned: None,
             told: vec![Time(0); hosts],
+            warned: vec![Time(0); hosts],
             asked: Time(0),
             served: BTreeMap::new(),
             hop: Hop::default(),
@@ -382,6 +399,7 @@ impl Member {
                 self.generation
             },
             inc: self.inc,
+            since: self.since,
         };
         self.outbox.persist(record.emit());
     }

@@ -6,6 +6,7 @@ use super::{DropReason, Entry, Member};
 use crate::engine::{Frame as RawFrame, Notice, Port};
 use crate::ids::HostId;
 use crate::time::Time;
+use crate::wire::auth::AuthError;
 use crate::wire::{Flags, Frame, FrameError, Header, Kind, body};
 
 /// How long a refusal that goes on is not told again.
@@ -40,6 +41,9 @@ impl Member {
     fn refuse_frame(&mut self, host: HostId, error: FrameError) {
         let reason = DropReason::of(&error);
         self.counters.drop_frame(reason);
+        if let FrameError::Seal(AuthError::Replay { counter }) = error {
+            self.tell_higher(host, counter);
+        }
         if !error.is_disagreement() || usize::from(host.0) >= self.hosts {
             return;
         }

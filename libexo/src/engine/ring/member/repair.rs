@@ -40,7 +40,8 @@ impl Member {
         if header.epoch > self.joined {
             self.ask_install(from);
         } else if header.epoch < self.joined {
-            if header.kind != Kind::Join {
+            // A host without a generation says first what it remembers.
+            if header.kind != Kind::Join && header.generation != 0 {
                 self.tell_install(from);
             }
         } else if header.kind != Kind::Turn && self.joined > Epoch(0) {

@@ -160,9 +160,8 @@ impl Member {
             self.note_removal();
         }
         if let Some(view) = &entry.view {
-            for (known, inc) in self.crash_vector.iter_mut().zip(&view.crash_vector) {
-                *known = (*known).max(*inc);
-            }
+            let crash_vector = view.crash_vector.clone();
+            self.learn_incarnations(&crash_vector);
             let ring = view.ring;
             let joined = self.joined;
             self.joiners
