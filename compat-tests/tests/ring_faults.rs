@@ -520,7 +520,6 @@ fn all_hosts_are_killed_at_once_and_come_back_from_their_journals() -> Result<()
 }
 
 #[test]
-#[ignore = "fails: a host whose state folder is gone is taken for one that never was there"]
 fn a_host_that_forgot_does_not_help_one_that_is_behind() -> Result<()> {
     if is_native_only() {
         return Ok(());
