@@ -10,11 +10,11 @@ FUZZ_SECONDS ?= 600
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo test fuzz soak bench install uninstall clean \
-        format lint docs unit sim tidy loom shim licences compat examples
+        format lint docs unit sim models tidy loom shim licences compat examples
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "  make install PREFIX=/usr/local, make bench BENCH=--quick"
+	@echo "  make install PREFIX=/usr/local, make bench BENCH=--quick (or --long)"
 
 build: ## exo, exod and libexo_shim.so, optimised
 	@tools/needs.sh cargo cc
@@ -29,7 +29,7 @@ demo: ## unmodified programs on one group, over the kernel and over Exo
 
 test: ## everything that must hold; what CI runs
 	@tools/needs.sh cargo cc fmt clippy python3 socat ip unshare sockperf iperf
-	@tools/steps.sh format lint docs shim tidy unit sim loom build compat examples licences
+	@tools/steps.sh format lint docs shim tidy unit sim models loom build compat examples licences
 
 fuzz: ## every fuzz target for FUZZ_SECONDS (600), guided by coverage; needs cargo-fuzz
 	@cargo fuzz --version >/dev/null 2>&1 || { echo 'cargo-fuzz is missing: cargo install cargo-fuzz' >&2; exit 1; }
@@ -38,14 +38,15 @@ fuzz: ## every fuzz target for FUZZ_SECONDS (600), guided by coverage; needs car
 	  cargo fuzz run --sanitizer none $$target fuzz/corpus/$$target fuzz/regressions/$$target -- \
 	    -max_total_time=$(FUZZ_SECONDS); done
 
-soak: ## the long variants: members killed for a minute, a hostile member, many datagrams
+soak: ## the long variants: exhaustive models, members killed for a minute, a hostile member, many datagrams
 	@tools/needs.sh cargo cc python3 socat ip unshare sockperf iperf
-	@EXO_SOAK=1 tools/steps.sh build compat
+	@EXO_SOAK=1 tools/steps.sh models build compat
 
 bench: ## the kernel's multicast and Exo, the same programs, one run
 	@tools/needs.sh cargo cc ip
 	cargo build --release --workspace --exclude exo-shim
 	cargo build --release -p exo-shim
+	cargo build --release -p libexo --example ring_hop --features engine,transport
 	@$(RELEASE)/exo-bench $(BENCH)
 
 format: ## step: cargo fmt --check
@@ -70,14 +71,17 @@ tidy: ## step: import rules, rooms with unsafe, forgotten markers
 
 unit: ## step: unit, property and process tests
 	@if cargo nextest --version >/dev/null 2>&1; then \
-	  set -x; cargo nextest run --workspace --exclude compat-tests --exclude exo-sim; \
+	  set -x; cargo nextest run --workspace --exclude compat-tests --exclude exo-sim --exclude exo-models; \
 	else \
-	  set -x; cargo test --workspace --exclude compat-tests --exclude exo-sim --bins --lib --tests; \
+	  set -x; cargo test --workspace --exclude compat-tests --exclude exo-sim --exclude exo-models --bins --lib --tests; \
 	fi
 	cargo test --doc -p libexo -p exo-monitor
 
 sim: ## step: hundreds of schedules of many hosts, optimised
 	cargo test --release -p exo-sim
+
+models: ## step: the ring's rules and the published ones, state by state, optimised
+	cargo test --release -p exo-models $(if $(EXO_SOAK),-- --include-ignored --test-threads=1)
 
 loom: ## step: every interleaving of small rings
 	CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/loom RUSTFLAGS="--cfg loom" \

@@ -1,6 +1,6 @@
 // A multicast load: sends datagrams to a group for some seconds, receives what the group carries, or both.
 //
-//   load send|receive|both plain|mmsg GROUP PORT INTERFACE BYTES MILLISECONDS GRACE_MS NUMBER
+//   load send|receive|both plain|mmsg GROUP PORT INTERFACE BYTES MILLISECONDS GRACE_MS NUMBER TTL
 //
 // NUMBER (0..65535) tells senders apart. Each datagram starts with 8 bytes: NUMBER in the upper 16 bits, a count from 1
 // below. `plain` calls sendto and recvfrom, `mmsg` calls sendmmsg and recvmmsg, 32 datagrams at a time.
@@ -112,8 +112,8 @@ static uint64_t expected(void) {
 }
 
 int main(int argc, char **argv) {
-  if (argc != 10) {
-    fprintf(stderr, "usage: load send|receive|both plain|mmsg GROUP PORT INTERFACE BYTES MILLISECONDS GRACE_MS NUMBER\n");
+  if (argc != 11) {
+    fprintf(stderr, "usage: load send|receive|both plain|mmsg GROUP PORT INTERFACE BYTES MILLISECONDS GRACE_MS NUMBER TTL\n");
     return 2;
   }
   int sends = !strcmp(argv[1], "send") || !strcmp(argv[1], "both");
@@ -130,7 +130,7 @@ int main(int argc, char **argv) {
 
   if (receives) fd = join(&group, argv[5]);
   else if ((fd = socket(AF_INET, SOCK_DGRAM, 0)) < 0) die("socket");
-  if (sends) send_through(fd, argv[5]);
+  if (sends) send_through(fd, argv[5], (unsigned char)atoi(argv[10]));
   if (receives) blocking_timeout(fd, 50);
   prepare();
   wait_for_start();

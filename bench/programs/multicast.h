@@ -49,11 +49,10 @@ static inline int join(const struct sockaddr_in *group, const char *interface) {
   return fd;
 }
 
-// A socket that sends to groups through that interface. TTL 0 keeps the datagrams on this host, which spares the kernel
-// a second copy that nobody would receive.
-static inline void send_through(int fd, const char *interface) {
+// A socket that sends to groups through that interface. A TTL of 0 keeps the datagrams on this host, which spares the
+// kernel a second copy that nobody would receive; 1 brings them to the other hosts of the link.
+static inline void send_through(int fd, const char *interface, unsigned char ttl) {
   struct in_addr i = address(interface, "0").sin_addr;
-  unsigned char ttl = 0;
   if (setsockopt(fd, IPPROTO_IP, IP_MULTICAST_IF, &i, sizeof i)) die("IP_MULTICAST_IF");
   if (setsockopt(fd, IPPROTO_IP, IP_MULTICAST_TTL, &ttl, sizeof ttl)) die("IP_MULTICAST_TTL");
 }

@@ -28,7 +28,7 @@ int main(int argc, char **argv) {
     return 2;
   }
   int fd = join(&source, argv[6]);
-  send_through(fd, argv[6]);
+  send_through(fd, argv[6], 0);
   blocking_timeout(fd, LOST_AFTER_MS);
   int flags = sleeps ? 0 : MSG_DONTWAIT;
   uint64_t *took_ns = calloc((size_t)samples, sizeof *took_ns);

@@ -12,17 +12,22 @@ use nix::unistd::Pid;
 /// How long the monitor may take to open its socket, or to stop.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Where cargo puts examples.
+const RING_HOP: &str = "examples/ring_hop";
+
 /// The built programs that the benchmark drives.
 #[derive(Debug)]
 pub(crate) struct Binaries {
     exo: PathBuf,
     exod: PathBuf,
+    /// Rings of engines without programs (`libexo/examples`).
+    pub(crate) ring_hop: PathBuf,
 }
 
 impl Binaries {
     /// Finds them in `folder`.
     pub(crate) fn find(folder: &Path) -> anyhow::Result<Self> {
-        for name in ["exo", "exod", "libexo_shim.so"] {
+        for name in ["exo", "exod", "libexo_shim.so", RING_HOP] {
             if !folder.join(name).exists() {
                 bail!("{} is not in {} (make build)", name, folder.display());
             }
@@ -30,7 +35,18 @@ impl Binaries {
         Ok(Self {
             exo: folder.join("exo"),
             exod: folder.join("exod"),
+            ring_hop: folder.join(RING_HOP),
         })
+    }
+
+    /// Writes a new key of a ring.
+    pub(crate) fn make_key(&self, path: &Path) -> anyhow::Result<()> {
+        let mut command = Command::new(&self.exo);
+        command.arg("keygen").arg("--out").arg(path);
+        let output = command.output().context("cannot run exo (make build)")?;
+        let why = String::from_utf8_lossy(&output.stderr);
+        anyhow::ensure!(output.status.success(), "exo keygen: {}", why.trim());
+        Ok(())
     }
 }
 
@@ -49,24 +65,68 @@ impl<'a> Monitor<'a> {
         folder: &Path,
         groups: &[String],
     ) -> anyhow::Result<Self> {
-        let socket = folder.join("exod.sock");
+        let arguments = groups.iter().flat_map(|group| ["-g", group]);
+        let mut monitor = Self::spawn(binaries, folder.join("exod.sock"), arguments)?;
+        monitor.wait_until_ready()?;
+        Ok(monitor)
+    }
+
+    /// Starts `exod` with a configuration, in the network namespace of this thread. Its socket opens
+    /// some time later.
+    pub(crate) fn configured(
+        binaries: &'a Binaries,
+        socket: PathBuf,
+        configuration: &str,
+    ) -> anyhow::Result<Self> {
+        let path = socket.with_extension("toml");
+        std::fs::write(&path, configuration).context("cannot write a configuration")?;
+        let path = path.to_str().context("TMPDIR is not UTF-8")?;
+        Self::spawn(binaries, socket, ["--config", path].into_iter())
+    }
+
+    fn spawn<'b>(
+        binaries: &'a Binaries,
+        socket: PathBuf,
+        arguments: impl Iterator<Item = &'b str>,
+    ) -> anyhow::Result<Self> {
         let mut command = Command::new(&binaries.exod);
         command.arg("--socket").arg(&socket).args(["--log", "warn"]);
-        for group in groups {
-            command.args(["-g", group]);
-        }
+        command.args(arguments);
         let child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
             .context("cannot start exod (make build)")?;
-        let mut monitor = Self {
+        Ok(Self {
             binaries,
             socket,
             child,
-        };
-        monitor.wait_until_ready()?;
-        Ok(monitor)
+        })
+    }
+
+    /// What `exo ring` says, once the hosts order together.
+    pub(crate) fn wait_for_ring(&mut self) -> anyhow::Result<()> {
+        self.wait_until_ready()?;
+        for _ in 0..PATIENCE.as_millis() / 5 {
+            let ring = self.ring()?;
+            let hosts = ring["hosts"].as_array().context("no hosts in exo ring")?;
+            if ring["state"] == "ordering" && hosts.iter().all(|host| host["is_member"] == true) {
+                return Ok(());
+            }
+            pause();
+        }
+        bail!("no ring of all hosts within {PATIENCE:?}: {}", self.ring()?)
+    }
+
+    /// What `exo ring --json` says.
+    pub(crate) fn ring(&self) -> anyhow::Result<serde_json::Value> {
+        let mut command = Command::new(&self.binaries.exo);
+        command.args(["ring", "--json", "--socket"]);
+        let output = command.arg(&self.socket).output()?;
+        // Its exit status tells how the ring stands; what it says tells more.
+        let answer: serde_json::Value = serde_json::from_slice(&output.stdout)
+            .with_context(|| String::from_utf8_lossy(&output.stderr).trim().to_owned())?;
+        Ok(answer["ring"].clone())
     }
 
     fn wait_until_ready(&mut self) -> anyhow::Result<()> {

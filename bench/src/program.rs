@@ -15,6 +15,8 @@ pub(crate) struct Programs {
     pub(crate) load: PathBuf,
     pub(crate) pingpong: PathBuf,
     pub(crate) floor: PathBuf,
+    pub(crate) frame: PathBuf,
+    pub(crate) oneway: PathBuf,
 }
 
 /// Compiles `sources/*.c` into `folder`.
@@ -40,6 +42,8 @@ pub(crate) fn compile(sources: &Path, folder: &Path) -> anyhow::Result<Programs>
         load: compiled("load")?,
         pingpong: compiled("pingpong")?,
         floor: compiled("floor")?,
+        frame: compiled("frame")?,
+        oneway: compiled("oneway")?,
     })
 }
 

@@ -47,7 +47,7 @@ pub(crate) fn enter_own_network() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn ip(arguments: &str) -> anyhow::Result<()> {
+pub(crate) fn ip(arguments: &str) -> anyhow::Result<()> {
     let output = Command::new("ip")
         .args(arguments.split(' '))
         .output()

@@ -2,6 +2,9 @@
 //
 //   member RATE COUNT FINALS [SIZE]
 //
+// With TRACE in its environment it writes sender and number (16 bytes) of each datagram to that
+// file, in the order in which they came, after every look at its socket; GROUP names another group.
+//
 // RATE datagrams a second (0: as fast as it can), COUNT of them (0: until told to finish). It
 // prints `ready`, waits for the line `go`, prints `sent all` after COUNT, and at the line `finish`
 // it sends its last word. When it has heard the last words of FINALS members, or nothing for a
@@ -20,6 +23,7 @@ struct sender_seen {
 static struct sender_seen seen[SENDERS];
 static uint64_t digest = 14695981039346656037u, received, gaps, disorder, dropped, senders, invented;
 static uint32_t finals, finals_wanted;
+static FILE *trace;
 
 static struct sender_seen *find(uint64_t sender) {
     for (uint64_t at = sender * 0x9e3779b97f4a7c15u >> 51;; at = (at + 1) % SENDERS) {
@@ -53,6 +57,7 @@ static void heard(const char *bytes, size_t length) {
         }
     mix(bytes, length);
     received++;
+    if (trace) fwrite(&words, 2 * sizeof(uint64_t), 1, trace);
     struct sender_seen *from = find(words.sender);
     if (words.number > from->next) gaps += words.number - from->next;
     if (words.number < from->next)
@@ -69,7 +74,7 @@ static bool transmit(uint32_t kind, size_t size) {
     struct words words = {own, sent + 1, kind, size};
     memcpy(bytes, &words, sizeof words);
     for (size_t i = sizeof words; i < size; i++) bytes[i] = (char)(words.number + i);
-    if (tell_to(fd, GROUP, PORT, bytes, size) != (long)size) {
+    if (tell_to(fd, setting("GROUP", GROUP), PORT, bytes, size) != (long)size) {
         if (errno == EAGAIN || errno == ENOBUFS || errno == EINTR) return false;
         say("send failed: %s", strerrorname_np(errno));
         exit(3);
@@ -111,7 +116,8 @@ int main(int count, char **words) {
     finals_wanted = strtoul(words[3], NULL, 0);
     size_t size = count > 4 ? strtoul(words[4], NULL, 0) : 0;
     own = (uint64_t)getpid() << 32 ^ nanoseconds() | 1;
-    fd = receiver();
+    if (getenv("TRACE")) trace = fopen(getenv("TRACE"), "w");
+    fd = receiver_of(setting("GROUP", GROUP), PORT);
     MUST(on(fd, SOL_SOCKET, SO_RXQ_OVFL));
     struct in_addr interface;
     inet_pton(AF_INET, address(), &interface);
@@ -140,6 +146,7 @@ int main(int count, char **words) {
             if (strstr(line, "finish")) going = finishing = true, quiet_since = nanoseconds();
         }
         if (receive_some()) quiet_since = nanoseconds();
+        if (trace) fflush(trace);
         for (int i = 0; i < 16 && wants_to_send && sent < due; i++) {
             if (!transmit(ORDINARY, size ? size : sizeof(struct words) + sent * 37 % 200)) break;
             if (sent == total) say("sent all");

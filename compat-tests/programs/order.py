@@ -1,8 +1,8 @@
 """A member that sends COUNT datagrams of 1 to 1,400 bytes while it receives everybody's.
 
-    order.py HOW SENDER SENDERS COUNT
+    order.py HOW SENDER SENDERS COUNT [extremes]
 
-HOW is poll, edge (edge-triggered epoll) or threads (blocking calls). It prints `ready`, waits for
+With `extremes` some are empty and some have 65,507 bytes. HOW is poll, edge (edge-triggered epoll) or threads (blocking calls). It prints `ready`, waits for
 the line `go`, prints `sent`, and reports when it has everything, or when nothing came for a while
 after the line `finish`.
 """
@@ -24,6 +24,7 @@ ADDRESS = os.environ.get("ADDRESS", "10.77.0.1")
 PATIENCE_S = 4.0
 HOW, SENDER, SENDERS, COUNT = sys.argv[1], *map(int, sys.argv[2:5])
 TOTAL = SENDERS * COUNT
+EXTREMES = sys.argv[5:] == ["extremes"]
 BYTES = random.Random(7).randbytes(70_000)
 
 
@@ -31,6 +32,10 @@ def payload(sender, number):
     """What `sender` sends as its datagram `number`; the first one says who it is."""
     if number == 0:
         return b"hello%c" % sender
+    if EXTREMES and number % 500 == 250:
+        return b""
+    if EXTREMES and number % 500 == 499:
+        return struct.pack("<II", sender, number) + BYTES[8:65_507]
     length = 1 + (number * 7919 + sender * 104729) % 1400
     start = (number * 31 + sender * 1009) % 60_000
     return BYTES[start : start + length]
@@ -41,6 +46,7 @@ class Order:
 
     def __init__(self):
         self.digest = hashlib.blake2b(digest_size=16)
+        self.stream = hashlib.blake2b(digest_size=16)  # without the bounds between datagrams
         self.received = 0
         self.wrong = 0
         self.next = {}  # source → [sender, next number]
@@ -64,7 +70,9 @@ class Order:
             self.flush()
 
     def flush(self):
-        self.digest.update(b"".join(self.chunks))
+        together = b"".join(self.chunks)
+        self.digest.update(together)
+        self.stream.update(together)
         self.digest.update(self.shape.tobytes())
         self.chunks.clear()
         del self.shape[:]
@@ -76,6 +84,7 @@ class Order:
             json.dumps(
                 {
                     "digest": self.digest.hexdigest(),
+                    "stream": self.stream.hexdigest(),
                     "received": self.received,
                     "wrong": self.wrong,
                     "complete": self.received == TOTAL and self.wrong == 0,
@@ -117,7 +126,7 @@ def with_poll(order, sock, out):
             if fd == sock.fileno():
                 try:
                     for _ in range(64):
-                        order.add(*sock.recvfrom(2048))
+                        order.add(*sock.recvfrom(66_000))
                 except BlockingIOError:
                     pass
             elif fd == out.fileno():
@@ -153,7 +162,7 @@ def with_edges(order, sock, out):
                 quiet_since = time.monotonic()
                 try:
                     while True:  # until it is empty: the next edge comes after that
-                        order.add(*sock.recvfrom(2048))
+                        order.add(*sock.recvfrom(66_000))
                 except BlockingIOError:
                     pass
             elif fd == out.fileno():
@@ -180,7 +189,7 @@ def with_edges(order, sock, out):
 def with_threads(order, sock, out):
     def receive():
         while order.received < TOTAL:
-            order.add(*sock.recvfrom(2048))
+            order.add(*sock.recvfrom(66_000))
 
     def send():
         for number in range(COUNT):

@@ -4,6 +4,8 @@
     open [any]       a socket bound to the group (or to any address) that joins it
     join-first       the same, joined before it is bound
     send TEXT        one datagram to the group
+    stamp            one datagram that holds the time
+    age              waits for one of these; microseconds since it was sent
     flood            datagrams of 1,000 bytes until one is refused
     recv             waits in recv
     poll, select     waits there, then receives without waiting
@@ -20,6 +22,7 @@ import select
 import socket
 import struct
 import sys
+import time
 
 GROUP, PORT = "239.1.2.3", 5000
 ADDRESS = os.environ.get("ADDRESS", "10.77.0.1")
@@ -49,6 +52,11 @@ def do(word, rest):
         make("", join_first=True)
     elif word == "send":
         held["socket"].sendto(rest.encode(), (GROUP, PORT))
+    elif word == "stamp":
+        held["socket"].sendto(b"%d" % time.monotonic_ns(), (GROUP, PORT))
+    elif word == "age":
+        sent = int(held["socket"].recv(100))
+        return str((time.monotonic_ns() - sent) // 1000)
     elif word == "flood":
         while True:
             held["socket"].sendto(bytes(1000), (GROUP, PORT))

@@ -50,6 +50,22 @@ impl Deadline {
     }
 }
 
+/// A moment from which time is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Start(Instant);
+
+impl Start {
+    /// This moment.
+    pub fn now() -> Self {
+        Self(now())
+    }
+
+    /// Time since then.
+    pub fn elapsed(self) -> Duration {
+        now().saturating_duration_since(self.0)
+    }
+}
+
 /// Leaves the processor to the programs under test for a moment.
 pub fn tick() {
     // An interrupted or failed poll is a shorter tick, which harms nothing.

@@ -3,9 +3,10 @@
 use crate::compile::c_program;
 use crate::deadline::Deadline;
 use crate::program::Program;
-use crate::world::{ADDRESS, LINK, Under, World};
+use crate::world::{Under, World};
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
+use std::process::Command;
 
 /// What a member says at its end.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
@@ -13,6 +14,8 @@ use serde::Deserialize;
 pub struct Report {
     /// Of everything it received, in that order.
     pub digest: String,
+    /// Of all bytes, as one who writes them all to one file has them.
+    pub stream: String,
     /// Datagrams received.
     pub received: u64,
     /// Datagrams that it sent.
@@ -90,10 +93,19 @@ pub fn start(world: &World, under: Under, name: &str, pace: Pace) -> Result<Prog
 ///
 /// When it cannot be started.
 pub fn launch(world: &World, under: Under, name: &str, pace: Pace) -> Result<Program> {
+    world.start(name, command(world, under, pace)?)
+}
+
+/// The command that runs a C member.
+///
+/// # Errors
+///
+/// As [`World::command`].
+pub fn command(world: &World, under: Under, pace: Pace) -> Result<Command> {
     let mut command = world.command(under, c_program("member")?)?;
     command.args([pace.rate, pace.count, u64::from(pace.finals)].map(|word| word.to_string()));
-    command.envs([("ADDRESS", ADDRESS), ("LINK", LINK)]);
-    world.start(name, command)
+    command.envs([("ADDRESS", world.address()), ("LINK", world.link())]);
+    Ok(command)
 }
 
 /// Tells all to finish and collects their reports.

@@ -3,14 +3,14 @@
 //! The namespace belongs to a holder process that waits on its standard input. However the test
 //! ends, that input closes, the holder ends, and the kernel takes the namespace away; everything
 //! started in it is killed when the test's thread ends (`PR_SET_PDEATHSIG`). Works as root, and as
-//! anybody where unprivileged user namespaces are allowed.
+//! anybody where unprivileged user namespaces are allowed. [`crate::hosts`] joins several of them.
 
 use crate::binaries::Binaries;
 use crate::deadline::Deadline;
 use crate::program::{Ended, Program};
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
-use nix::unistd::Uid;
+use nix::unistd::{Pid, Uid};
 use std::ffi::OsStr;
 use std::fs;
 use std::io::ErrorKind;
@@ -87,6 +87,8 @@ pub struct World {
     monitor: Option<Monitor>, // dropped first: it runs in the namespace
     holder: Program,
     folder: TempDir,
+    address: String,
+    link: String,
 }
 
 #[derive(Debug)]
@@ -95,6 +97,7 @@ struct Monitor {
     binaries: Binaries,
     socket: PathBuf,
     config: PathBuf,
+    environment: Vec<(String, String)>,
 }
 
 impl World {
@@ -117,11 +120,18 @@ impl World {
             "cannot make a network namespace: be root or allow user namespaces, and install \
              iproute2 (compat-tests/setup.sh does)",
         )?;
-        Ok(Self {
+        Ok(Self::of(holder, folder, ADDRESS, LINK))
+    }
+
+    /// The namespace of `holder`, which has `link` with `address`.
+    pub(crate) fn of(holder: Program, folder: TempDir, address: &str, link: &str) -> Self {
+        Self {
             monitor: None,
             holder,
             folder,
-        })
+            address: address.to_owned(),
+            link: link.to_owned(),
+        }
     }
 
     /// A namespace with a monitor for `groups`, which is the text of `[[group]]` tables.
@@ -131,28 +141,49 @@ impl World {
     /// When the monitor does not become ready.
     pub fn with_monitor(groups: &str) -> Result<Self> {
         let mut world = Self::native()?;
+        world.add_monitor(groups, &[])?;
+        Ok(world)
+    }
+
+    /// Starts a monitor here whose configuration is `tables`, with more in its environment.
+    ///
+    /// # Errors
+    ///
+    /// When it does not become ready.
+    pub(crate) fn add_monitor(
+        &mut self,
+        tables: &str,
+        environment: &[(String, String)],
+    ) -> Result<()> {
         let binaries = Binaries::find()?;
-        let socket = world.path("exod.sock");
-        let config = world.path("exo.toml");
+        let socket = self.path("exod.sock");
+        let config = self.path("exo.toml");
         fs::write(
             &config,
             format!(
-                "[monitor]\nsocket = \"{}\"\nlog = \"info\"\n{groups}",
+                "[monitor]\nsocket = \"{}\"\nlog = \"info\"\n{tables}",
                 socket.display()
             ),
         )?;
-        let program = world.start_monitor(&binaries, &config, &socket)?;
-        world.monitor = Some(Monitor {
+        let program = self.start_monitor(&binaries, &config, &socket, environment)?;
+        self.monitor = Some(Monitor {
             program,
             binaries,
             socket,
             config,
+            environment: environment.to_vec(),
         });
-        Ok(world)
+        Ok(())
     }
 
     /// Starts `exod` and waits until it is ready.
-    fn start_monitor(&self, binaries: &Binaries, config: &Path, socket: &Path) -> Result<Program> {
+    fn start_monitor(
+        &self,
+        binaries: &Binaries,
+        config: &Path,
+        socket: &Path,
+        environment: &[(String, String)],
+    ) -> Result<Program> {
         let folder = tempfile::tempdir_in(self.folder.path())?;
         let ready = folder.path().join("ready.sock");
         let notified = UnixDatagram::bind(&ready)?;
@@ -164,6 +195,7 @@ impl World {
             .arg("--socket")
             .arg(socket);
         command.env("NOTIFY_SOCKET", &ready);
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
         let mut program = self.start("exod", command)?;
         Deadline::seconds(20).until("READY=1 from exod", || {
             let mut note = [0; 4096];
@@ -205,9 +237,10 @@ impl World {
             binaries,
             socket,
             config,
+            environment,
             ..
         } = self.monitor()?;
-        let program = self.start_monitor(binaries, config, socket)?;
+        let program = self.start_monitor(binaries, config, socket, environment)?;
         self.monitor.as_mut().context("asked above")?.program = program;
         Ok(())
     }
@@ -222,6 +255,39 @@ impl World {
             Under::Kernel => Self::native(),
             Under::Exo | Under::ExoRun => Self::with_monitor(groups),
         }
+    }
+
+    /// Address of the link that carries the groups.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Name of that link.
+    pub fn link(&self) -> &str {
+        &self.link
+    }
+
+    /// Process whose namespaces these are.
+    pub(crate) fn holder(&self) -> Pid {
+        self.holder.pid()
+    }
+
+    /// Process of the monitor.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub(crate) fn monitor_pid(&self) -> Result<Pid> {
+        Ok(self.monitor()?.program.pid())
+    }
+
+    /// A signal to the monitor alone, which need not end it.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub(crate) fn signal_monitor(&self, signal: Signal) -> Result<()> {
+        self.monitor()?.program.signal(signal)
     }
 
     /// A path in the world's folder.
@@ -318,10 +384,12 @@ impl World {
         } = self.monitor()?;
         let mut command = self.command(Under::Kernel, &binaries.exo)?;
         command.args(["status", "--json", "--socket"]).arg(socket);
-        let ended = self
-            .run("exo-status", command, Deadline::seconds(10))?
-            .ok()?;
-        serde_json::from_str(&ended.stdout).context("exo status --json is not JSON")
+        let ended = self.run("exo-status", command, Deadline::seconds(10))?;
+        // What is wrong shows in the exit code, too; what is told is the same.
+        match serde_json::from_str(&ended.stdout) {
+            Ok(status) if ended.stdout.contains("\"exo.status/1\"") => Ok(status),
+            _ => Err(ended.ok().err().context("exo status --json is not JSON")?),
+        }
     }
 
     /// Messages that the monitor has ordered so far, in all groups together.
@@ -372,9 +440,19 @@ impl World {
         if self.monitor.is_none() {
             return Ok(());
         }
+        self.ask_to_end()?;
+        self.await_end()
+    }
+
+    /// Asks the monitor to end, as a service manager would.
+    pub(crate) fn ask_to_end(&mut self) -> Result<()> {
         self.check_monitor()?;
-        let monitor = self.monitor.take().context("checked above")?;
-        monitor.program.signal(Signal::SIGTERM)?;
+        self.signal_monitor(Signal::SIGTERM)
+    }
+
+    /// Waits for the end of a monitor that was asked, and checks that it ended well.
+    pub(crate) fn await_end(mut self) -> Result<()> {
+        let monitor = self.monitor.take().context("this world has no monitor")?;
         let ended = monitor
             .program
             .wait(Deadline::seconds(20))?

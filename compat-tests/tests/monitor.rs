@@ -2,10 +2,10 @@
 
 use anyhow::{Context, Result, ensure};
 use compat_tests::binaries::is_native_only;
-use compat_tests::compile::{python, python_program};
+use compat_tests::compile::python;
 use compat_tests::deadline::Deadline;
-use compat_tests::program::Program;
-use compat_tests::world::{ADDRESS, GROUPS, LINK, SMALL_LOG, Under, World};
+use compat_tests::told::Told;
+use compat_tests::world::{GROUPS, SMALL_LOG, Under, World};
 use nix::sys::signal::Signal;
 
 const CLOSED: &str = r#"
@@ -27,58 +27,6 @@ while True:
     packet = peer.recv(512)
     peer.send(packet[:4] + b"\x09\x00" + packet[6:])
 "#;
-
-/// A running `told.py` and how many lines it was told.
-struct Told {
-    program: Program,
-    lines: u32,
-}
-
-impl Told {
-    fn start(world: &World) -> Result<Self> {
-        Self::start_with(world, &[])
-    }
-
-    /// With words for `env` between the preload and the program.
-    fn start_with(world: &World, env: &[&str]) -> Result<Self> {
-        let mut command = world.command(Under::Exo, "env")?;
-        command
-            .args(env)
-            .arg(python()?)
-            .arg(python_program("told"))
-            .envs([("ADDRESS", ADDRESS), ("LINK", LINK)]);
-        let mut program = world.start("told", command)?;
-        program.wait_for("ready", Deadline::seconds(20))?;
-        Ok(Self { program, lines: 0 })
-    }
-
-    /// Tells it a line and does not wait.
-    fn tell(&mut self, line: &str) -> Result<()> {
-        self.lines += 1;
-        self.program.say(&format!("{line}\n"))
-    }
-
-    /// What came of the last line.
-    fn answer(&mut self) -> Result<String> {
-        let start = format!("{} ", self.lines);
-        let said = self.program.wait_for(&start, Deadline::seconds(20))?;
-        let result = said.splitn(3, ' ').nth(2).context("three words")?;
-        Ok(result.to_owned())
-    }
-
-    #[track_caller]
-    fn expect(&mut self, expected: &str) -> Result<()> {
-        let answer = self.answer()?;
-        ensure!(answer == expected, "{answer} instead of {expected}");
-        Ok(())
-    }
-
-    /// Tells it a line and checks what comes of it.
-    fn has(&mut self, line: &str, expected: &str) -> Result<()> {
-        self.tell(line)?;
-        self.expect(expected).with_context(|| line.to_owned())
-    }
-}
 
 /// Sleepers in every call, bound in both ways, while the monitor ends by `signal`; then it is
 /// started again, and they open their sockets anew.

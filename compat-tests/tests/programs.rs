@@ -9,6 +9,7 @@ use compat_tests::compile::{python, python_program};
 use compat_tests::deadline::{Deadline, tick};
 use compat_tests::member::{self, Pace, Report, agree, ensure_agree};
 use compat_tests::program::Program;
+use compat_tests::sockperf::{ensure_no_faults, number_after};
 use compat_tests::world::{ADDRESS, GROUPS, Under, World};
 use nix::sys::signal::Signal;
 use std::collections::BTreeSet;
@@ -306,22 +307,6 @@ impl Sockperf<'_> {
     }
 }
 
-/// The number behind `label` in the first line that has it.
-fn number_after(text: &str, label: &str) -> Result<u64> {
-    let rest = text
-        .split_once(label)
-        .with_context(|| format!("no {label:?} in:\n{text}"))?
-        .1;
-    let digits: String = rest
-        .trim_start()
-        .chars()
-        .take_while(char::is_ascii_digit)
-        .collect();
-    digits
-        .parse()
-        .with_context(|| format!("no number behind {label:?} in:\n{text}"))
-}
-
 /// Did the server get all that the client sent? The timer that ends the client may interrupt a send
 /// that waits for room; the client counts it, although nothing was sent.
 fn ensure_all_received(sent: u64, received: u64, output: &str) -> Result<()> {
@@ -329,20 +314,6 @@ fn ensure_all_received(sent: u64, received: u64, output: &str) -> Result<()> {
         received == sent || received + 1 == sent,
         "sent {sent}, received {received}:\n{output}"
     );
-    Ok(())
-}
-
-fn ensure_no_faults(output: &str) -> Result<()> {
-    for fault in [
-        "# dropped messages = ",
-        "# duplicated messages = ",
-        "# out-of-order messages = ",
-    ] {
-        ensure!(
-            number_after(output, fault)? == 0,
-            "sockperf reports faults:\n{output}"
-        );
-    }
     Ok(())
 }
 

@@ -306,6 +306,7 @@ fn unsafe_code_lives_in_listed_rooms() {
         "libexo/src/control/channel.rs",
         "libexo/src/transport/mmsg.rs",
         "libexo/src/transport/packet_ring.rs",
+        "libexo/src/transport/runs.rs",
         "libexo/src/transport/system.rs",
         "monitor/src/mapped.rs",
         "monitor/src/engine_thread/life.rs",
@@ -321,6 +322,7 @@ fn unsafe_code_lives_in_listed_rooms() {
         "monitor/cli/src",
         "shim/src",
         "sim/src",
+        "models/src",
     ] {
         for line in offenders(folder, &["unsafe"], &[]).lines() {
             if !rooms.iter().any(|room| line.starts_with(room)) {
@@ -371,6 +373,31 @@ fn command_line_uses_operator_messages_settings_and_keys_only() {
         &list,
         "exo imports libexo::control::operator, exo_monitor::config and exo_monitor::key_file",
     );
+}
+
+#[test]
+fn models_stand_by_themselves_and_nothing_stands_on_them() {
+    let words = [
+        "libexo",
+        "exo_sim",
+        "exo_monitor",
+        "std::net",
+        "std::fs",
+        "std::thread",
+        "Instant",
+        "SystemTime",
+    ];
+    assert_none(
+        &offenders("models/src", &words, &[]),
+        "a model is written from the rules, not from the engine",
+    );
+    for folder in ["libexo", "monitor", "monitor/cli", "shim", "sim"] {
+        let manifest = text(&format!("{folder}/Cargo.toml"));
+        assert!(
+            !manifest.contains("exo-models") && !manifest.contains("stateright"),
+            "{folder} depends on the models or their checker"
+        );
+    }
 }
 
 /// Names below `[dependencies]` of a manifest.
@@ -437,6 +464,7 @@ fn nothing_is_left_for_later() {
         "monitor",
         "shim",
         "sim",
+        "models",
         "bench",
         "compat-tests",
         "examples",
@@ -464,7 +492,13 @@ fn nothing_is_left_for_later() {
 #[test]
 fn every_module_says_what_it_is_for() {
     let mut list = String::new();
-    for folder in ["libexo/src", "monitor/src", "shim/src", "sim/src"] {
+    for folder in [
+        "libexo/src",
+        "monitor/src",
+        "shim/src",
+        "sim/src",
+        "models/src",
+    ] {
         for path in rust_files(folder) {
             let text = text(&path);
             let mut inside_attribute = false;

@@ -75,7 +75,9 @@ fn frames() -> Vec<(&'static str, Vec<u8>)> {
     Prepare {
         inc: 3,
         tail_epoch: Epoch(0x400),
+        since: 2,
         crash_vector: crash_vector.clone(),
+        earliest: vec![1, 1, 2],
     }
     .emit(&mut prepare);
     let mut promise = Vec::new();
@@ -86,7 +88,9 @@ fn frames() -> Vec<(&'static str, Vec<u8>)> {
         tail_epoch: Epoch(0x400),
         base,
         agreed,
+        since: 0,
         crash_vector,
+        earliest: vec![1, 0, 2],
     }
     .emit(&mut promise);
     let mut refuse = Vec::new();
@@ -98,6 +102,7 @@ fn frames() -> Vec<(&'static str, Vec<u8>)> {
         promised: Epoch(0x300),
         tail_epoch: Epoch(0),
         generation: 0x5566_7788_1122_3344,
+        since: 2,
     }
     .emit(&mut join);
     let mut nack = Vec::new();
@@ -175,6 +180,7 @@ fn frames() -> Vec<(&'static str, Vec<u8>)> {
                 promised: Epoch(0x101),
                 generation: 0x99,
                 inc: 5,
+                since: 4,
             }
             .emit(),
         ),
@@ -212,6 +218,7 @@ fn state_in_journal() -> Vec<u8> {
             senders: vec![(1, 4), (2, 5)],
         },
         crash_vector: vec![1, 2],
+        earliest: vec![1, 0],
     }
     .emit()
 }

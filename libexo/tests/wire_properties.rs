@@ -170,12 +170,14 @@ proptest! {
             tail_epoch: Epoch(c),
             base: Position(d),
             agreed: Position(e),
+            since: f,
+            earliest: vector.iter().rev().copied().collect(),
             crash_vector: vector,
         };
         let mut bytes = Vec::new();
         promise.emit(&mut bytes);
         prop_assert_eq!(Promise::parse(&bytes), Ok(promise));
-        let join = Join { inc: a, mode: Mode::Normal, promised: Epoch(b), tail_epoch: Epoch(c), generation: f };
+        let join = Join { inc: a, mode: Mode::Normal, promised: Epoch(b), tail_epoch: Epoch(c), generation: f, since: d };
         let mut bytes = Vec::new();
         join.emit(&mut bytes);
         prop_assert_eq!(Join::parse(&bytes), Ok(join));
@@ -183,7 +185,7 @@ proptest! {
         let mut bytes = Vec::new();
         emit_nack(&list, &mut bytes);
         prop_assert_eq!(parse_nack(&bytes), Ok(list.to_vec()));
-        let record = Record { promised: Epoch(a), generation: b, inc: c };
+        let record = Record { promised: Epoch(a), generation: b, inc: c, since: d };
         prop_assert_eq!(Record::parse(&record.emit()), Ok(record));
     }
 
@@ -211,6 +213,7 @@ proptest! {
             epoch: Epoch(epoch),
             digest,
             crash_vector: senders.iter().map(|(inc, _)| *inc).collect(),
+            earliest: senders.iter().map(|(_, number)| *number).collect(),
             base: Base { ring, author: 0, senders: senders.clone() },
         };
         let bytes = state.emit();

@@ -1,8 +1,8 @@
 //! How a generation begins: can two of them both get a majority of builders?
 //!
 //! Hosts begin without any state. A founder asks with a ballot, hosts promise, and with enough
-//! promises it begins the generation of that number; whoever promised just that ballot builds in it,
-//! whoever did not waits to be admitted. A restart loses everything but what the host keeps.
+//! promises it begins the generation of that number. A restart loses everything but what the host
+//! keeps. Two sets of rules say what becomes of hosts that hear of a generation ([`Hearing`]).
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -16,6 +16,18 @@ pub const ONE_GENERATION: &str = "one generation";
 /// Some generation has one.
 pub const FORMS: &str = "a generation is formed";
 
+/// What a host does that hears of a generation.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Hearing {
+    /// It builds in it if it promised just that ballot, and else waits to be admitted.
+    Waits,
+    /// As decision 0008 has it: without a generation, it builds in it unless it promised a higher
+    /// ballot. In one in which it knows of nothing agreed, it goes over to one in which something is.
+    Enters,
+    /// The same, but it goes over to any other generation that it hears of.
+    Strays,
+}
+
 /// The rules, and how much of what they allow is searched.
 #[derive(Clone, Debug)]
 pub struct Formation {
@@ -25,6 +37,8 @@ pub struct Formation {
     pub promises: usize,
     /// Whether {promised, generation} outlives a restart.
     pub keeps_record: bool,
+    /// What a host does that hears of a generation.
+    pub hearing: Hearing,
     /// The highest ballot that is explored.
     pub ballots: u8,
     /// Restarts.
@@ -36,14 +50,16 @@ impl Formation {
         self.hosts as usize / 2 + 1
     }
 
-    /// Generations that a majority of the hosts built in.
+    /// Whether a majority of the hosts built in a generation.
+    fn is_formed(&self, state: &State, generation: u8) -> bool {
+        let builders = state.built.iter().filter(|(of, _)| *of == generation);
+        builders.count() >= self.majority()
+    }
+
     fn formed(&self, state: &State) -> usize {
-        let builders = |generation| {
-            let built = state.built.iter();
-            built.filter(|(of, _)| *of == generation).count()
-        };
-        (1..=self.ballots)
-            .filter(|generation| builders(*generation) >= self.majority())
+        let generations = 1..=self.ballots;
+        generations
+            .filter(|generation| self.is_formed(state, *generation))
             .count()
     }
 }
@@ -68,6 +84,8 @@ pub struct Host {
     kept_promised: u8,
     kept_generation: u8,
     life: u8,
+    /// Whether it knows that something is agreed in its generation.
+    knows_agreed: bool,
     campaign: Option<(u8, BTreeSet<u8>)>,
 }
 
@@ -79,6 +97,7 @@ impl Host {
         kept_promised: 0,
         kept_generation: 0,
         life: 0,
+        knows_agreed: false,
         campaign: None,
     };
 
@@ -91,7 +110,7 @@ impl Host {
     }
 
     fn build(&mut self, generation: u8, keeps_record: bool) {
-        self.promise(generation, keeps_record);
+        self.promise(generation.max(self.promised), keeps_record);
         self.belong(Mode::Builds, generation, keeps_record);
     }
 
@@ -116,6 +135,7 @@ impl Host {
             life: self.life + 1,
             kept_promised: self.kept_promised,
             kept_generation: self.kept_generation,
+            knows_agreed: false,
             campaign: None,
         };
     }
@@ -130,6 +150,8 @@ pub enum Frame {
     Promise(u8, u8),
     /// The generation of a ballot begins.
     Install(u8),
+    /// Something is agreed in a generation.
+    Agreed(u8),
 }
 
 /// All hosts and all frames.
@@ -151,6 +173,8 @@ pub enum Action {
     Take(u8, Frame),
     /// It has enough promises and begins its generation.
     Begin(u8),
+    /// It learns that something is agreed in its generation.
+    Agree(u8),
     /// It restarts without memory.
     Restart(u8),
 }
@@ -160,6 +184,7 @@ impl fmt::Display for Action {
         match self {
             Self::Ask(who) => write!(f, "{} asks for promises", letter(*who)),
             Self::Begin(who) => write!(f, "{} begins its generation", letter(*who)),
+            Self::Agree(who) => write!(f, "{} agrees in its generation", letter(*who)),
             Self::Restart(who) => write!(f, "{} restarts without memory", letter(*who)),
             Self::Take(who, frame) => {
                 let who = letter(*who);
@@ -173,6 +198,9 @@ impl fmt::Display for Action {
                         )
                     }
                     Frame::Install(ballot) => write!(f, "{who} hears of generation {ballot}"),
+                    Frame::Agreed(ballot) => {
+                        write!(f, "{who} hears of something agreed in generation {ballot}")
+                    }
                 }
             }
         }
@@ -201,8 +229,18 @@ impl Model for Formation {
             if host.mode == Mode::Empty {
                 actions.push(Action::Ask(who));
                 actions.push(Action::Begin(who));
-                actions.extend(state.frames.iter().map(|frame| Action::Take(who, *frame)));
+            } else if self.hearing != Hearing::Waits && !host.knows_agreed {
+                actions.push(Action::Agree(who));
             }
+            let frames = state.frames.iter();
+            let heard = frames.filter(|frame| match frame {
+                Frame::Agreed(_) => true,
+                Frame::Install(_) if self.hearing == Hearing::Strays => true,
+                Frame::Install(_) | Frame::Prepare(_) | Frame::Promise(..) => {
+                    host.mode == Mode::Empty
+                }
+            });
+            actions.extend(heard.map(|frame| Action::Take(who, *frame)));
         }
     }
 
@@ -243,11 +281,34 @@ impl Model for Formation {
                         host.build(ballot, self.keeps_record);
                         state.built.insert((ballot, who));
                     }
+                    Frame::Install(ballot) if self.hearing != Hearing::Waits => {
+                        let is_old = host.mode == Mode::Empty && ballot < host.promised;
+                        if is_old || ballot == host.generation || host.knows_agreed {
+                            return None;
+                        }
+                        host.build(ballot, self.keeps_record);
+                        state.built.insert((ballot, who));
+                    }
                     Frame::Install(ballot) => {
                         host.belong(Mode::Waits, ballot, self.keeps_record);
                         host.campaign = None;
                     }
+                    Frame::Agreed(ballot) => {
+                        if host.generation == ballot || host.knows_agreed {
+                            return None;
+                        }
+                        host.build(ballot, self.keeps_record);
+                        state.built.insert((ballot, who));
+                    }
                 }
+            }
+            Action::Agree(who) => {
+                let generation = state.hosts[usize::from(who)].generation;
+                if !self.is_formed(&state, generation) {
+                    return None;
+                }
+                state.hosts[usize::from(who)].knows_agreed = true;
+                state.frames.insert(Frame::Agreed(generation));
             }
             Action::Begin(who) => {
                 let host = &mut state.hosts[usize::from(who)];

@@ -90,6 +90,8 @@ impl Outcome {
             ("fragmented", it.fragmented),
             ("remembered", it.remembered),
             ("generations_left", it.generations_left),
+            ("removed", it.removed),
+            ("generations_forsaken", it.generations_forsaken),
             ("throttled", it.throttled),
             ("frames_dropped", it.frames_dropped()),
         ] {

@@ -138,6 +138,12 @@ fn params(prng: &mut Prng) -> Params {
         frame_bytes_max: prng.pick(&[192, 300, 1472]).max(turn_bytes_max / 48),
         join_window: prng.pick(&[4, 1024]),
         level: prng.pick(&[Stage::Agreed, Stage::Agreed, Stage::Safe]),
-        times: Times::default(),
+        spin: false,
+        times: Times {
+            // A schedule removes hosts more often than healing may take.
+            removed_min: Duration::from_millis(50),
+            removed_max: Duration::from_secs(2),
+            ..Times::default()
+        },
     }
 }

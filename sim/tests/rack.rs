@@ -128,6 +128,21 @@ fn the_report_is_a_text_and_a_picture() {
 }
 
 #[test]
+fn a_name_that_svg_would_read_is_only_shown() {
+    let network = Network {
+        name: "<b>A&B",
+        ..Network::LAB
+    };
+    let svg = report(&Parameters {
+        hosts: 3,
+        sizes: vec![3, 4],
+        setups: vec![Setup::new(network, Path::Host)],
+    })
+    .svg();
+    assert!(svg.contains(">&lt;b>A&amp;B, host in the loop<"), "{svg}");
+}
+
+#[test]
 fn a_report_about_one_size_or_none_can_be_drawn() {
     for sizes in [vec![], vec![7]] {
         let parameters = Parameters {

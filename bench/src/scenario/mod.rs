@@ -7,12 +7,17 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+pub(crate) mod hosts;
 pub(crate) mod ping_pong;
 pub(crate) mod throughput;
 
 use crate::monitor::Binaries;
+use crate::network::Network;
 use crate::program::{Programs, Running};
 use crate::statistics::median;
+
+/// Hosts of the rows between hosts.
+const HOSTS: usize = 3;
 
 /// What every row needs.
 #[derive(Debug)]
@@ -22,6 +27,8 @@ pub(crate) struct Bench<'a> {
     /// For sockets of monitors.
     pub(crate) folder: &'a Path,
     pub(crate) quick: bool,
+    /// Every transport in every row between hosts.
+    pub(crate) long: bool,
     pub(crate) repeats: u32,
 }
 
@@ -32,35 +39,70 @@ pub(crate) enum Side {
     Exo,
 }
 
-/// All rows whose name contains `only`, and the cache-line probe in nanoseconds.
-pub(crate) fn all(
-    bench: &Bench<'_>,
-    only: &str,
-) -> anyhow::Result<(Vec<throughput::Row>, Vec<ping_pong::Row>, f64)> {
+/// Everything that was asked, and the cache-line probe in nanoseconds.
+#[derive(Debug, Default)]
+pub(crate) struct Rows {
+    pub(crate) throughput: Vec<throughput::Row>,
+    pub(crate) ping_pong: Vec<ping_pong::Row>,
+    pub(crate) hop: Vec<hosts::hop::Row>,
+    pub(crate) load: Vec<hosts::load::Row>,
+    pub(crate) oneway: Vec<hosts::oneway::Row>,
+    pub(crate) line_ns: f64,
+}
+
+impl Rows {
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.throughput.is_empty()
+            && self.ping_pong.is_empty()
+            && self.hop.is_empty()
+            && self.load.is_empty()
+            && self.oneway.is_empty()
+    }
+}
+
+/// All rows whose name contains `only`.
+pub(crate) fn all(bench: &Bench<'_>, only: &str) -> anyhow::Result<Rows> {
     let mut lines_ns = Vec::new();
-    let mut probe = || -> anyhow::Result<()> {
+    let mut begin = |name: &str| -> anyhow::Result<bool> {
+        if !name.contains(only) {
+            return Ok(false);
+        }
+        say(name);
         let samples = if bench.quick { "200" } else { "1000" };
         lines_ns.push(floor(bench, &["line", samples], "p50_ns")?);
-        Ok(())
+        Ok(true)
     };
-    let mut rows = Vec::new();
+    let mut rows = Rows::default();
     for question in throughput::questions() {
-        if question.to_string().contains(only) {
-            say(&question.to_string());
-            probe()?;
-            rows.push(throughput::row(bench, question)?);
+        if begin(&question.to_string())? {
+            rows.throughput.push(throughput::row(bench, question)?);
         }
     }
-    let mut trips = Vec::new();
     for waiting in ping_pong::Waiting::ALL {
-        if waiting.to_string().contains(only) {
-            say(&waiting.to_string());
-            probe()?;
-            trips.push(ping_pong::row(bench, waiting)?);
+        if begin(&waiting.to_string())? {
+            rows.ping_pong.push(ping_pong::row(bench, waiting)?);
+        }
+    }
+    let network = Network::join(HOSTS)?;
+    for question in hosts::hop::questions(bench) {
+        if begin(&question.to_string())? {
+            rows.hop.push(hosts::hop::row(bench, &network, question)?);
+        }
+    }
+    for question in hosts::load::questions(bench) {
+        if begin(&question.to_string())? {
+            rows.load.push(hosts::load::row(bench, &network, question)?);
+        }
+    }
+    for question in hosts::oneway::questions(bench) {
+        if begin(&question.to_string())? {
+            let row = hosts::oneway::row(bench, &network, question)?;
+            rows.oneway.push(row);
         }
     }
     say("");
-    Ok((rows, trips, median(&lines_ns)))
+    rows.line_ns = median(&lines_ns);
+    Ok(rows)
 }
 
 /// Progress, on stderr only.

@@ -13,6 +13,8 @@ use crate::world::INTERFACE;
 
 const GROUP: &str = "239.77.0.1";
 const PORT: &str = "5000";
+/// Time to live: datagrams stay on this host.
+const HERE: &str = "0";
 /// How long a receiver that misses datagrams waits for them. The kernel's do not come any more;
 /// Exo's must, so there it is only the moment at which the run is called a failure.
 const KERNEL_GRACE: Duration = Duration::from_millis(500);
@@ -44,17 +46,22 @@ pub(crate) struct Question {
     pub(crate) calls: Calls,
 }
 
+impl std::fmt::Display for Calls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Plain => "plain",
+            Self::Mmsg => "mmsg",
+        })
+    }
+}
+
 impl std::fmt::Display for Question {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let shape = match self.shape {
             Shape::OneToOne => "one to one",
             Shape::ThreeAllToAll => "three all to all",
         };
-        let calls = match self.calls {
-            Calls::Plain => "plain",
-            Calls::Mmsg => "mmsg",
-        };
-        write!(f, "{shape}, {} B, {calls}", self.bytes)
+        write!(f, "{shape}, {} B, {}", self.bytes, self.calls)
     }
 }
 
@@ -108,13 +115,8 @@ pub(crate) fn row(bench: &Bench<'_>, question: Question) -> anyhow::Result<Row> 
     for _ in 0..bench.repeats {
         kernel.add(run(bench, question, Side::Kernel).context("the kernel's side")?);
         exo.add(run(bench, question, Side::Exo).unwrap_or_else(|error| {
-            // A side that does not get through is behind; the other rows are still worth having.
             say(&format!("  Exo's side failed: {error:#}"));
-            Run {
-                per_second: 0.0,
-                lost_share: 1.0,
-                is_same_order: false,
-            }
+            Run::FAILED
         }));
         floors.push(floor_of(bench, question)?);
     }
@@ -134,21 +136,30 @@ pub(crate) fn row(bench: &Bench<'_>, question: Question) -> anyhow::Result<Row> 
 }
 
 /// One run of one side.
-struct Run {
-    per_second: f64,
-    lost_share: f64,
-    is_same_order: bool,
+pub(super) struct Run {
+    pub(super) per_second: f64,
+    pub(super) lost_share: f64,
+    pub(super) is_same_order: bool,
+}
+
+impl Run {
+    /// A side that does not get through is behind; the other rows are still worth having.
+    pub(super) const FAILED: Self = Self {
+        per_second: 0.0,
+        lost_share: 1.0,
+        is_same_order: false,
+    };
 }
 
 #[derive(Default)]
-struct Runs(Vec<Run>);
+pub(super) struct Runs(Vec<Run>);
 
 impl Runs {
-    fn add(&mut self, run: Run) {
+    pub(super) fn add(&mut self, run: Run) {
         self.0.push(run);
     }
 
-    fn medians(&self) -> Measured {
+    pub(super) fn medians(&self) -> Measured {
         let rates: Vec<f64> = self.0.iter().map(|run| run.per_second).collect();
         Measured {
             per_second: median(&rates),
@@ -180,21 +191,16 @@ fn run(bench: &Bench<'_>, question: Question, side: Side) -> anyhow::Result<Run>
         let mut command = monitor
             .as_ref()
             .map_or_else(|| Command::new(load), |monitor| monitor.command(load));
-        let calls = if question.calls == Calls::Mmsg {
-            "mmsg"
-        } else {
-            "plain"
-        };
         command.args([
             role,
-            calls,
+            &question.calls.to_string(),
             GROUP,
             PORT,
             INTERFACE,
             &question.bytes.to_string(),
         ]);
         command.args([lasts.as_millis().to_string(), grace.as_millis().to_string()]);
-        command.arg(number.to_string());
+        command.args([&number.to_string(), HERE]);
         Running::start(&format!("load {role} {number}"), command)
     };
     let (mut programs, senders) = match question.shape {
@@ -233,7 +239,7 @@ fn run(bench: &Bench<'_>, question: Question, side: Side) -> anyhow::Result<Run>
 }
 
 /// From what the receivers saw to one rate: the slowest decides when it was over.
-fn judge(seen: &[Fields], sent: u64) -> anyhow::Result<Run> {
+pub(super) fn judge(seen: &[Fields], sent: u64) -> anyhow::Result<Run> {
     let (mut slowest_per_second, mut lost_share) = (f64::INFINITY, 0_f64);
     let (mut is_same_order, first) = (true, seen[0].text("digest")?);
     for receiver in seen {
@@ -254,7 +260,7 @@ fn judge(seen: &[Fields], sent: u64) -> anyhow::Result<Run> {
     clippy::cast_precision_loss,
     reason = "counts of one run are far below 2^53"
 )]
-fn as_number(count: u64) -> f64 {
+pub(super) fn as_number(count: u64) -> f64 {
     count as f64
 }
 

@@ -183,7 +183,9 @@ pub fn seed_bodies() -> Vec<(Kind, Vec<u8>)> {
     let prepare = Prepare {
         inc: 77,
         tail_epoch: Epoch(0),
+        since: 70,
         crash_vector: crash_vector.clone(),
+        earliest: crash_vector.clone(),
     };
     let promise = Promise {
         to_inc: 1,
@@ -191,7 +193,9 @@ pub fn seed_bodies() -> Vec<(Kind, Vec<u8>)> {
         tail_epoch: Epoch(0),
         base: Position(0),
         agreed: Position(0),
-        crash_vector,
+        since: 70,
+        crash_vector: crash_vector.clone(),
+        earliest: crash_vector,
     };
     let join = Join {
         inc: 77,
@@ -199,6 +203,7 @@ pub fn seed_bodies() -> Vec<(Kind, Vec<u8>)> {
         promised: Epoch(0),
         tail_epoch: Epoch(0),
         generation: 0,
+        since: 70,
     };
     let nack = [Missing {
         position: Position(1),

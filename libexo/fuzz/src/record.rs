@@ -21,6 +21,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         promised: Epoch(0x101),
         generation: 0x99,
         inc: 5,
+        since: 4,
     };
     let key = Key::from_bytes([7; 32]);
     vec![

@@ -33,6 +33,9 @@ pub struct Params {
     pub join_window: u64,
     /// When a message is delivered: `Agreed` or `Safe`.
     pub level: Stage,
+    /// The token never rests: least delay after a silence, for a processor that is never idle. All
+    /// hosts of a ring should say the same.
+    pub spin: bool,
     /// Times of the ring.
     pub times: Times,
 }
@@ -60,6 +63,12 @@ pub struct Times {
     pub planned: Duration,
     /// How often a parked owner says that it is there.
     pub park: Duration,
+    /// A host that was removed three times within this time waits before it asks to come in.
+    pub removals_within: Duration,
+    /// How long it waits the first time; each further removal doubles it.
+    pub removed_min: Duration,
+    /// Most time that it waits.
+    pub removed_max: Duration,
 }
 
 impl Default for Times {
@@ -77,6 +86,9 @@ impl Default for Times {
             join_max: ms(2000),
             planned: ms(1000),
             park: ms(100),
+            removals_within: Duration::from_secs(300),
+            removed_min: ms(1000),
+            removed_max: Duration::from_secs(60),
         }
     }
 }
@@ -96,6 +108,7 @@ impl Default for Params {
             frame_bytes_max: 1472,
             join_window: 1024,
             level: Stage::Agreed,
+            spin: false,
             times: Times::default(),
         }
     }

@@ -65,6 +65,12 @@ impl Target {
         }
     }
 
+    /// Lets a header name this address.
+    pub(super) const fn name(&self, header: &mut libc::msghdr) {
+        header.msg_name = from_ref(&self.name).cast_mut().cast();
+        header.msg_namelen = self.name_bytes;
+    }
+
     /// Frames behind `header`, through a socket that is bound to a link.
     pub(super) const fn behind(header: [u8; 14]) -> Self {
         Self {
@@ -175,8 +181,7 @@ impl Batch {
         let header = &mut self.headers[index].msg_hdr;
         *header = EMPTY;
         if target.name_bytes > 0 {
-            header.msg_name = from_ref(&target.name).cast_mut().cast();
-            header.msg_namelen = target.name_bytes;
+            target.name(header);
         }
         header.msg_iov = from_mut(&mut self.parts[index][first]);
         header.msg_iovlen = 2 - first;

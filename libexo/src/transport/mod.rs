@@ -25,6 +25,7 @@ mod mmsg;
 mod packet_ring;
 pub mod peers;
 pub mod raw;
+mod runs;
 mod system;
 mod targets;
 pub mod tcp;

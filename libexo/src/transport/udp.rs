@@ -17,6 +17,7 @@ use super::counters::{Counters, DropReason};
 use super::inbox::Inbox;
 use super::mmsg::{Batch, Target};
 use super::peers::{Destination, Peers};
+use super::runs::{Outcome, Runs};
 use super::system::{self, Link, OpenError, failed, set_option};
 use super::targets::Targets;
 use super::{SendError, Transport, check_lengths};
@@ -66,6 +67,8 @@ pub struct UdpTransport {
     readable: OwnedFd,
     targets: Targets,
     batch: Batch,
+    /// `None` once the system has said that it cannot.
+    runs: Option<Runs>,
     counters: Counters,
 }
 
@@ -115,6 +118,7 @@ impl UdpTransport {
             readable,
             targets,
             batch: Batch::new(),
+            runs: Some(Runs::new()),
             counters: Counters::default(),
         })
     }
@@ -151,8 +155,18 @@ impl Transport for UdpTransport {
     fn send(&mut self, to: Destination, frames: &[&[u8]]) -> Result<(), SendError> {
         check_lengths(frames, self.mtu_bytes)?;
         let targets = self.targets.of(to)?;
+        let mut rest = frames;
+        if let Some(runs) = self.runs.as_mut().filter(|_| frames.len() > 1) {
+            match runs.send(self.own.as_fd(), targets, frames, &mut self.counters) {
+                Outcome::Done => return Ok(()),
+                Outcome::Refused(from) => {
+                    self.runs = None;
+                    rest = &frames[from..];
+                }
+            }
+        }
         self.batch
-            .send(self.own.as_fd(), targets, frames, &mut self.counters);
+            .send(self.own.as_fd(), targets, rest, &mut self.counters);
         Ok(())
     }
 

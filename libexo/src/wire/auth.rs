@@ -241,6 +241,11 @@ impl Guard {
         }
     }
 
+    /// Counters go on above `inc`, if they are not there yet.
+    pub fn raise(&mut self, inc: u64) {
+        self.counter = self.counter.max(inc);
+    }
+
     /// What this guard does to frames.
     #[must_use]
     pub const fn mode(&self) -> Mode {

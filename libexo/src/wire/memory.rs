@@ -6,7 +6,7 @@
 //!
 //!  state  0        4      8           16        24      32        40     48      56
 //!         version  hosts  generation  promised  joined  position  epoch  digest  BASE body, then
-//!         hosts × incarnation
+//!         hosts × highest incarnation, hosts × lowest incarnation
 //! ```
 //!
 //! The journal's own check covers these bytes; what they say is looked at all the same.
@@ -16,7 +16,7 @@ use super::header::{Flags, Kind};
 use super::reader::Reader;
 use crate::ids::{Epoch, HostId, Position};
 
-const STATE_VERSION: u32 = 1;
+const STATE_VERSION: u32 = 2;
 
 /// Bytes that are no entry or no state of this version.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -126,6 +126,8 @@ pub struct StoredState {
     pub base: Base,
     /// Highest incarnation known of each host.
     pub crash_vector: Vec<u64>,
+    /// Lowest incarnation known of each host, as many; 0 for none.
+    pub earliest: Vec<u64>,
 }
 
 impl StoredState {
@@ -147,7 +149,7 @@ impl StoredState {
             out.extend_from_slice(&number.to_le_bytes());
         }
         self.base.emit(&mut out);
-        for inc in &self.crash_vector {
+        for inc in self.crash_vector.iter().chain(&self.earliest) {
             out.extend_from_slice(&inc.to_le_bytes());
         }
         out
@@ -169,9 +171,9 @@ impl StoredState {
             let (promised, joined) = (Epoch(reader.u64()?), Epoch(reader.u64()?));
             let (position, epoch) = (Position(reader.u64()?), Epoch(reader.u64()?));
             let digest = reader.u64()?;
-            let base_bytes = reader.0.len().checked_sub(hosts * 8)?;
+            let base_bytes = reader.0.len().checked_sub(hosts * 16)?;
             let base = Base::parse(reader.bytes(base_bytes)?).ok()?;
-            let crash_vector = reader.numbers(hosts)?;
+            let (crash_vector, earliest) = (reader.numbers(hosts)?, reader.numbers(hosts)?);
             reader.end()?;
             (base.senders.len() == hosts).then_some(Self {
                 generation,
@@ -182,6 +184,7 @@ impl StoredState {
                 digest,
                 base,
                 crash_vector,
+                earliest,
             })
         };
         read().ok_or(MemoryFormError {

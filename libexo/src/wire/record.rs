@@ -3,17 +3,17 @@
 //! messages flow.
 //!
 //! ```text
-//!  0      2        4      8         16   24        32
-//!  magic  version  check  promised  gen  inc
+//!  0      2        4      8         16   24   32     40
+//!  magic  version  check  promised  gen  inc  since
 //! ```
 
 use super::reader::Reader;
 use crate::ids::Epoch;
 
 /// Bytes of the record.
-pub const RECORD_BYTES: usize = 32;
+pub const RECORD_BYTES: usize = 40;
 const RECORD_MAGIC: u16 = 0x7872;
-const RECORD_VERSION: u16 = 1;
+const RECORD_VERSION: u16 = 2;
 
 /// Promise, generation and incarnation of a host.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -24,6 +24,8 @@ pub struct Record {
     pub generation: u64,
     /// Its last incarnation.
     pub inc: u64,
+    /// The incarnation since which no record of this host was lost; 0 if that is not known.
+    pub since: u64,
 }
 
 /// Bytes that are no record: torn, altered or of another version.
@@ -42,7 +44,7 @@ impl Record {
         bytes.extend_from_slice(&RECORD_MAGIC.to_le_bytes());
         bytes.extend_from_slice(&RECORD_VERSION.to_le_bytes());
         bytes.extend_from_slice(&[0; 4]);
-        for number in [self.promised.0, self.generation, self.inc] {
+        for number in [self.promised.0, self.generation, self.inc, self.since] {
             bytes.extend_from_slice(&number.to_le_bytes());
         }
         let check = crc32c::crc32c(&bytes);
@@ -65,6 +67,7 @@ impl Record {
                 promised,
                 generation: reader.u64()?,
                 inc: reader.u64()?,
+                since: reader.u64()?,
             };
             reader.end()?;
             let is_whole = magic == RECORD_MAGIC && version == RECORD_VERSION;

@@ -291,3 +291,14 @@ fn three_hosts_keep_every_promise_through_epoch_restart_and_change_of_the_ring()
     };
     assert_states(&ring, None, 142_908, &[]);
 }
+
+#[test]
+fn five_hosts_that_count_themselves_keep_every_promise_for_ten_steps() {
+    let ring = Ring {
+        campaigns: 1,
+        restarts: 1,
+        counts_self: true,
+        ..Ring::new(5, 3)
+    };
+    assert_states(&ring, Some(10), 825_174, &[]);
+}

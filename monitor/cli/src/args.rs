@@ -8,7 +8,8 @@ use clap::{Parser, Subcommand};
 use exo_monitor::config::GroupSettings;
 
 use crate::commands::{
-    completions, config, demo, detach, keygen, members, ping, preloaded, run, sim, sockets, why,
+    completions, config, demo, detach, keygen, members, ping, preloaded, ring, run, sim, sockets,
+    why,
 };
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 no monitor, 4 no majority of hosts, \
@@ -44,7 +45,7 @@ pub(crate) enum Command {
     /// What the monitor does, in a few lines.
     Status,
     /// The hosts that order together, and how this one stands among them.
-    Ring,
+    Ring(ring::RingArgs),
     /// How long a message takes through the order, without any program seeing it.
     Ping(ping::PingArgs),
     /// The groups, with their order's progress.

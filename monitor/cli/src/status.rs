@@ -52,12 +52,39 @@ pub(crate) struct Ring {
     pub(crate) agreed: u64,
     pub(crate) safe: u64,
     pub(crate) queued: u64,
+    pub(crate) is_parked: bool,
+    /// The host that the token is with.
+    pub(crate) owner: Option<String>,
+    /// How far the journal is on disk; nothing without a journal.
+    pub(crate) synced: Option<u64>,
+    pub(crate) hop_ns: u64,
+    pub(crate) rotation_ns: u64,
+    pub(crate) timeouts: Timeouts,
     pub(crate) hosts: Vec<Host>,
+}
+
+/// Times in force, which follow what was measured.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+#[allow(clippy::struct_field_names, reason = "the document's names")]
+pub(crate) struct Timeouts {
+    pub(crate) resend_ns: u64,
+    pub(crate) loss_ns: u64,
+    pub(crate) nack_ns: u64,
+    pub(crate) epoch_ns: u64,
+    pub(crate) join_ns: u64,
+    pub(crate) park_ns: u64,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Host {
+    pub(crate) id: u8,
+    /// Somebody has heard of it in this generation.
+    pub(crate) is_known: bool,
+    /// The highest position that it is known to hold.
+    pub(crate) holds: u64,
+    pub(crate) lag: u64,
     pub(crate) name: String,
     pub(crate) address: String,
     pub(crate) is_member: bool,

@@ -33,7 +33,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use errors::{AddressError, ConfigError, ConfigErrors, Place};
-pub use ring::{HostSettings, Level, Minority, RingSettings, TransportKind};
+pub use ring::{HostSettings, Level, Minority, RingSettings, Spin, TransportKind};
 
 use tree::Sources;
 

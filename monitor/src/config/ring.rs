@@ -33,6 +33,7 @@ const LEVELS: &[(&str, Level)] = &[
     ("safe", Level::Safe),
     ("durable", Level::Durable),
 ];
+const SPINS: &[(&str, Spin)] = &[("rest", Spin::Rest), ("always", Spin::Always)];
 const MINORITIES: &[(&str, Minority)] = &[("block", Minority::Block), ("fail", Minority::Fail)];
 
 /// Table `[ring]`: what the hosts of `[[host]]` have in common. Without hosts it means nothing.
@@ -68,6 +69,8 @@ pub struct RingSettings {
     pub encryption: bool,
     /// Folder for what must survive a restart; each monitor has its own.
     pub state: PathBuf,
+    /// Whether the token rests while nobody sends; the same on every host.
+    pub spin: Spin,
     /// Whether this host keeps the order on disk, in the folder `state`, and comes back from it.
     pub journal: bool,
     /// When a message is handed to the receivers; the same on every host.
@@ -90,6 +93,7 @@ impl Default for RingSettings {
             authentication: true,
             encryption: false,
             state: PathBuf::from(STATE_FOLDER),
+            spin: Spin::default(),
             journal: false,
             deliver: Level::default(),
             minority: Minority::default(),
@@ -131,6 +135,18 @@ impl TransportKind {
     pub(crate) const fn is_raw(self) -> bool {
         matches!(self, Self::RawMulticast | Self::RawCopies)
     }
+}
+
+/// Whether the token rests while nobody sends.
+#[derive(Clone, Copy, Debug, Default, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Spin {
+    /// It rests at one host, which says ten times a second that it is there.
+    #[default]
+    Rest,
+    /// It never rests, and the engine threads never sleep: a processor of each host for the least
+    /// delay after a silence.
+    Always,
 }
 
 /// When a message is handed to the receivers.
@@ -227,6 +243,7 @@ pub(super) fn ring(reading: &mut Reading<'_>, root: &mut Fields<'_>) -> RingSett
             state: fields.value(reading, "state", default.state, absolute_path, |path| {
                 quote(&path.display().to_string())
             }),
+            spin: fields.word(reading, "spin", SPINS),
             journal: fields.value(
                 reading,
                 "journal",

@@ -13,6 +13,7 @@ use libexo::shm::log::Origin;
 use libexo::shm::region::Descriptor;
 use libexo::shm::socket_page::{MEMBERSHIPS_MAX, membership_state};
 use libexo::sync::Ordering;
+use libexo::wire::HostSet;
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
 use rustix::io::Errno;
@@ -649,6 +650,13 @@ impl Control {
                 let asked = Asked { token, id };
                 self.engine.send(Command::Ping { asked });
                 return true; // answered when it is in order
+            }
+            Query::Form { hosts } => {
+                let members = HostSet::from_words(hosts).iter().collect();
+                self.engine
+                    .ask(|done| Command::Form { members, done })
+                    .unwrap_or_else(|| Err("the engine thread does not answer".to_owned()))
+                    .map(|()| "{}".to_owned())
             }
             Query::Probe => match &self.prober {
                 Ok(prober) => {

@@ -1,5 +1,7 @@
 //! Everything an operator may want to know, as one JSON document.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::Control;
@@ -94,12 +96,32 @@ impl Control {
             "base": state.base.0,
             "queued": state.queued,
             "is_parked": state.is_parked,
-            "hosts": hosts.iter().zip((0..=u8::MAX).map(HostId)).map(|(host, id)| json!({
-                "id": id.0,
+            "owner": state.owner.and_then(name),
+            "delivered": state.delivered.0,
+            "synced": state.synced.map(|position| position.0),
+            "journal_backlog_bytes": state.journal_backlog_bytes,
+            "log_bytes": state.log_bytes,
+            "hop_ns": nanoseconds(state.hop),
+            "hop_deviation_ns": nanoseconds(state.hop_deviation),
+            "rotation_ns": nanoseconds(state.rotation),
+            "timeouts": {
+                "resend_ns": nanoseconds(state.timeouts.resend),
+                "loss_ns": nanoseconds(state.timeouts.loss),
+                "nack_ns": nanoseconds(state.timeouts.nack),
+                "epoch_ns": nanoseconds(state.timeouts.epoch),
+                "join_ns": nanoseconds(state.timeouts.join),
+                "park_ns": nanoseconds(state.timeouts.park),
+            },
+            "hosts": hosts.iter().zip(&state.hosts).map(|(host, known)| json!({
+                "id": known.host.0,
                 "name": host.name,
                 "address": host.address.to_string(),
-                "is_member": state.ring.contains(&id),
-                "refused": used.refused.get(&id),
+                "is_member": known.is_member,
+                "is_known": known.inc != 0,
+                "holds": known.holds.0,
+                "stores": known.stores.0,
+                "lag": known.lag,
+                "refused": used.refused.get(&known.host),
             })).collect::<Vec<_>>(),
             "foreign_messages": used.foreign,
             "frames": {
@@ -199,6 +221,10 @@ const fn protection(settings: &RingSettings) -> &'static str {
         (true, false) => "tagged",
         (true, true) => "encrypted",
     }
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// In one word, how this host stands in its ring.

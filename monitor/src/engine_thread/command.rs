@@ -88,6 +88,11 @@ pub(crate) enum Command {
     Ping {
         asked: Asked,
     },
+    /// The operator's word that a new generation is to begin.
+    Form {
+        members: Vec<HostId>,
+        done: SyncSender<Result<(), String>>,
+    },
     Usage {
         done: SyncSender<Usage>,
     },

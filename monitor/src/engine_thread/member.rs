@@ -50,6 +50,8 @@ pub(super) struct Links {
     submitted: u64,
     returned: u64,
     minority: Minority,
+    /// The engine thread never sleeps.
+    pub(super) spins: bool,
     /// Pings on their way, in the order of their submission, with their moments.
     pings: VecDeque<(Asked, Time)>,
     /// The engine takes no more submissions before frames or time come.
@@ -113,6 +115,7 @@ impl Links {
             labels,
             mut network,
             minority,
+            spins,
             keeper,
             probes: _,
         } = host;
@@ -125,6 +128,7 @@ impl Links {
             pings: VecDeque::new(),
             returned: 0,
             minority,
+            spins,
             labels,
             network,
             waker,
@@ -160,7 +164,9 @@ impl Links {
         };
         // However it ends, the engine thread looks again.
         let _ = poll(&mut fds, Some(&timeout));
-        self.waker.clear();
+        if !fds[0].revents().is_empty() {
+            self.waker.clear();
+        }
     }
 }
 
@@ -310,6 +316,11 @@ impl<Tell: Fn()> State<Tell> {
         {
             self.change_members(held.command);
         }
+    }
+
+    /// Whether the token never rests here.
+    pub(super) fn never_sleeps(&self) -> bool {
+        self.links.as_ref().is_some_and(|links| links.spins)
     }
 
     /// Whether a join or leave waits.

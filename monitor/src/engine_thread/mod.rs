@@ -192,7 +192,7 @@ impl<Tell: Fn()> State<Tell> {
             looks += 1;
             if looks < LOOKS_BEFORE_YIELD {
                 core::hint::spin_loop();
-            } else if !waits && self.rest.looks_on(now, self.spin) {
+            } else if self.never_sleeps() || !waits && self.rest.looks_on(now, self.spin) {
                 rustix::thread::sched_yield();
             } else {
                 let waits = waits || self.holds_back();
@@ -362,6 +362,10 @@ impl<Tell: Fn()> State<Tell> {
                     answer(&done, ());
                 }
                 Command::Ping { asked } => self.ping(asked),
+                Command::Form { members, done } => {
+                    let formed = self.engine.form(clock::now(), &members);
+                    answer(&done, formed.map_err(|error| error.to_string()));
+                }
                 Command::Usage { done } => {
                     let usage = self.usage();
                     answer(&done, usage);

@@ -24,7 +24,7 @@ use libexo::wire::table::{self, Row};
 use super::envelope::Labels;
 use super::keeper::{self, Keeper};
 use crate::clock;
-use crate::config::{HostSettings, Level, Minority, RingSettings, TransportKind};
+use crate::config::{HostSettings, Level, Minority, RingSettings, Spin, TransportKind};
 use crate::key_file::{self, KeyFileError};
 use crate::probe;
 
@@ -68,6 +68,8 @@ pub(crate) struct Host {
     pub(super) labels: Labels,
     pub(super) network: Network,
     pub(super) minority: Minority,
+    /// The engine thread never sleeps.
+    pub(super) spins: bool,
     /// The journal, if this host keeps one.
     pub(super) keeper: Option<keeper::Opener>,
     /// Taken by the control thread: it is none of the engine thread's.
@@ -113,6 +115,7 @@ impl Host {
                 Level::Safe => Stage::Safe,
                 Level::Durable => Stage::Durable,
             },
+            spin: ring.spin == Spin::Always,
             times: times(ring, hosts.len()),
             ..Params::default()
         };
@@ -170,6 +173,7 @@ impl Host {
             engine,
             labels: Labels::new(me, names),
             minority: ring.minority,
+            spins: ring.spin == Spin::Always,
             keeper,
             probes: Some(probes),
             network: Network {
@@ -405,6 +409,7 @@ fn stored(found: VoteFound) -> Option<Record> {
         promised: Epoch(0),
         generation: boot_inc() | 1,
         inc: 0,
+        since: 0,
     })
 }
 
@@ -438,6 +443,9 @@ impl Network {
                 engine.on_frame(now, port, Frame { bytes });
             }
             self.send(now, engine);
+            if count < INBOX_SLOTS {
+                break; // what comes meanwhile is seen in the next round
+            }
         }
         if engine.poll_timeout().is_some_and(|due| due <= now) {
             engine.on_timeout(now);

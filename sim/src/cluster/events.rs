@@ -14,7 +14,9 @@ impl Cluster<'_> {
     pub(super) fn happen(&mut self, what: What) -> Result<(), Broken> {
         match what {
             What::Arrive { to, from, bytes } => self.arrive(to, from, bytes)?,
-            What::Wake { host } => self.wake(host)?,
+            // An alarm that was set for a later time is void.
+            What::Wake { host } if self.hosts[host].wake_at == Some(self.now) => self.wake(host)?,
+            What::Wake { .. } => {}
             What::Durable {
                 host,
                 life,
@@ -151,6 +153,9 @@ impl Cluster<'_> {
             params: self.plan.params,
             protection,
         };
+        if let Some(stored) = stored.filter(|stored| stored.generation != 0) {
+            self.enter_generation(host_id(host).0, stored.generation);
+        }
         let own = &mut self.hosts[host];
         own.life = life;
         own.taken = 0;

@@ -46,7 +46,8 @@ impl Cluster<'_> {
         let forgotten = self.forgetful();
         let tolerated = self.plan.hosts - self.plan.hosts / 2 - 1;
         let start = self.now;
-        if forgotten > tolerated {
+        // If nobody remembers anything, a new generation begins.
+        if forgotten > tolerated && forgotten < self.plan.hosts {
             // Only safety is asked for.
             self.run_until(start + 3_000_000_000, |_| false)?;
             return Ok(());

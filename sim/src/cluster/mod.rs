@@ -81,6 +81,8 @@ struct Host {
     disk: Option<Vec<u8>>,
     disk_free: u64,
     journal: disk::Journal,
+    /// What the checker adds to the places of its generation.
+    first_seq: u64,
     life: u64,
     is_paused: bool,
     /// It forgot, and no epoch has admitted it since.
@@ -137,6 +139,8 @@ struct Cluster<'a> {
     /// `cut[from][to]`: nothing gets through.
     cut: Vec<Vec<bool>>,
     is_healed: bool,
+    /// Generations in the order in which hosts entered them.
+    generations: Vec<u64>,
     checker: Checker,
     outcome: Outcome,
 }
@@ -170,6 +174,7 @@ impl<'a> Cluster<'a> {
                 disk: None,
                 disk_free: 0,
                 journal: disk::Journal::default(),
+                first_seq: 0,
                 life: 0,
                 is_paused: false,
                 has_forgotten: false,
@@ -189,6 +194,7 @@ impl<'a> Cluster<'a> {
             hosts,
             cut: vec![vec![false; plan.hosts]; plan.hosts],
             is_healed: false,
+            generations: Vec::new(),
             checker: Checker::default(),
             outcome: Outcome {
                 schedules: 1,

@@ -87,11 +87,25 @@ impl Cluster<'_> {
         result
     }
 
+    /// Each generation has places of its own.
+    pub(super) fn enter_generation(&mut self, host: u8, generation: u64) {
+        let known = self
+            .generations
+            .iter()
+            .position(|known| *known == generation);
+        let index = known.unwrap_or_else(|| {
+            self.generations.push(generation);
+            self.generations.len() - 1
+        });
+        let index = u64::try_from(index).expect("a few");
+        self.hosts[usize::from(host)].first_seq = index << 50;
+    }
+
     fn drain(&mut self, me: (u8, u64), ring: &mut Ring) -> Result<(), Broken> {
         while let Some(notice) = ring.poll_notice() {
             match notice {
                 Notice::Gap { .. } => self.checker.gap(me),
-                Notice::Generation(_) => {}
+                Notice::Generation(generation) => self.enter_generation(me.0, generation),
                 // A changed bit may be that of the version.
                 Notice::Refused { .. } if self.plan.corruption > 0 => {}
                 Notice::Refused { host, error } => {
@@ -122,7 +136,7 @@ impl Cluster<'_> {
             let name = (it.host.0, life, it.ticket.0);
             let hash = hash(it.group, it.bytes);
             let it = Delivered {
-                seq: it.seq.0,
+                seq: it.seq.0 + self.hosts[usize::from(me.0)].first_seq,
                 name,
                 hash,
             };
@@ -132,7 +146,8 @@ impl Cluster<'_> {
         while let Some(event) = ring.poll_event() {
             if let Event::View(view) = event {
                 let members: Vec<u8> = view.members.iter().map(|host| host.0).collect();
-                self.checker.view(me, view.position.0, &members)?;
+                let first = self.hosts[usize::from(me.0)].first_seq;
+                self.checker.view(me, view.position.0 + first, &members)?;
             }
         }
         Ok(())

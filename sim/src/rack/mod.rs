@@ -3,7 +3,7 @@
 //! Source: M. P. Grosvenor, M. Fayed, A. W. Moore, "Exo: Atomic Broadcast for the Rack-Scale
 //! Computer", the slides; `docs/rack.md` compares figure by figure. A ring without faults, in which
 //! every host always has something to say, is simulated turn by turn on a network that carries one
-//! frame at a time ([`simulate`]); nothing of the outcome is written down here.
+//! frame at a time (`simulate`); nothing of the outcome is written down here.
 //!
 //! Never here: faults and the engine of `libexo`, which the rest of this crate is for.
 

@@ -155,7 +155,7 @@ fn lines(out: &mut String, report: &Report, hosts: &Scale, times: &Scale) {
             points.join(" "),
             x + 30.0,
             y + 4.0,
-            ring.name
+            ring.name.replace('&', "&amp;").replace('<', "&lt;")
         );
         legend += 22.0;
     }

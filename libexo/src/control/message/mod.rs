@@ -77,6 +77,11 @@ pub enum Query {
     Stop,
     /// How long a message of no group needs through the order.
     Ping,
+    /// Nothing is left of the ring's generation; these hosts begin another.
+    Form {
+        /// Bit `n % 64` of word `n / 64` is host `n`.
+        hosts: [u64; 4],
+    },
     /// What the hosts of the ring measure between each other.
     Probe,
 }
@@ -462,6 +467,9 @@ impl Request {
             Self::Ask(Query::Reload) => Packet::begin(14, id),
             Self::Ask(Query::Stop) => Packet::begin(15, id),
             Self::Ask(Query::Ping) => Packet::begin(18, id),
+            Self::Ask(Query::Form { hosts }) => hosts
+                .iter()
+                .fold(Packet::begin(19, id), |packet, word| packet.u64(*word)),
             Self::Ask(Query::Probe) => Packet::begin(20, id),
         }
     }
@@ -534,6 +542,9 @@ impl Request {
             14 => Self::Ask(Query::Reload),
             15 => Self::Ask(Query::Stop),
             18 => Self::Ask(Query::Ping),
+            19 => Self::Ask(Query::Form {
+                hosts: [fields.u64()?, fields.u64()?, fields.u64()?, fields.u64()?],
+            }),
             20 => Self::Ask(Query::Probe),
             16 => Self::Holder {
                 socket: SocketId(fields.u32()?),

@@ -181,6 +181,14 @@ pub struct Counters {
     pub remembered: u64,
     /// Generations given up because another one is established.
     pub generations_left: u64,
+    /// Times this host was taken out of the ring.
+    pub removed: u64,
+    /// Generations given up because nobody remembers them.
+    pub generations_forsaken: u64,
+    /// Times this host learned that its record was lost and earlier lives of it count.
+    pub losses_learned: u64,
+    /// Times this host took an incarnation above one that it heard of.
+    pub incarnations_raised: u64,
     /// Turns without messages because too much waited for agreement or credit was short.
     pub throttled: u64,
 }

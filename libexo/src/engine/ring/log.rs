@@ -82,9 +82,9 @@ impl Entry {
     /// Whether the ring after it, if it changes the ring, is a majority of the configured hosts and
     /// none but them. A ring of one would take its turns for ever.
     pub(super) fn is_of(&self, hosts: usize) -> bool {
-        self.view.as_ref().is_none_or(|view| {
-            view.ring.len() >= majority(hosts) && HostSet::first(hosts).covers(&view.ring)
-        })
+        self.view
+            .as_ref()
+            .is_none_or(|view| is_ring_of(&view.ring, hosts))
     }
 
     /// Whether it moves messages or members.
@@ -107,7 +107,7 @@ impl Entry {
         let part_bytes = self.part_bytes.max(1);
         let parts = self.body.len().div_ceil(part_bytes).max(1);
         let parts = u16::try_from(parts).expect("a turn has at most 65535 parts");
-        let mut counts = self.counts(parts, part_bytes).into_iter();
+        let mut at = 0;
         (0..parts).map(move |part| {
             let from = usize::from(part) * part_bytes;
             let to = (from + part_bytes).min(self.body.len());
@@ -125,24 +125,23 @@ impl Entry {
                 credit: self.credit,
                 part,
                 parts,
-                count: counts.next().unwrap_or(0),
+                count: self.pass_entries(&mut at, to),
             };
             emit(&header, &self.body[from..to])
         })
     }
 
-    /// How many batch entries begin in each part.
-    fn counts(&self, parts: u16, part_bytes: usize) -> Vec<u16> {
-        let mut counts = vec![0; usize::from(parts)];
-        if self.view.is_some() {
-            return counts;
+    /// Moves `at` over the batch entries that begin before `end`. Returns how many.
+    fn pass_entries(&self, at: &mut usize, end: usize) -> u16 {
+        let mut count = 0;
+        while *at < end
+            && self.view.is_none()
+            && let Ok(Some((_, next))) = batch::entry_at(&self.body, *at)
+        {
+            *at = next;
+            count += 1;
         }
-        let mut at = 0;
-        while let Ok(Some((_, next))) = batch::entry_at(&self.body, at) {
-            counts[at / part_bytes] += 1;
-            at = next;
-        }
-        counts
+        count
     }
 
     /// Bytes of a part for frames of at most `frame_bytes_max`.
@@ -237,7 +236,10 @@ impl Ground {
     /// From the frame of [`frame`](Self::frame). `None`: malformed.
     pub(super) fn from_frame(header: &Header, payload: &[u8], hosts: usize) -> Option<Self> {
         let base = Base::parse(payload).ok()?;
-        (base.senders.len() == hosts).then_some(Self {
+        let is_of_hosts = base.senders.len() == hosts
+            && usize::from(base.author) < hosts
+            && is_ring_of(&base.ring, hosts);
+        is_of_hosts.then_some(Self {
             position: header.seq,
             epoch: header.epoch,
             digest: header.prev,
@@ -246,6 +248,10 @@ impl Ground {
             senders: base.senders,
         })
     }
+}
+
+fn is_ring_of(ring: &HostSet, hosts: usize) -> bool {
+    ring.len() >= majority(hosts) && HostSet::first(hosts).covers(ring)
 }
 
 /// The number next after `known` (or near it) whose low half is `low`.

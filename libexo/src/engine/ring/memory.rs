@@ -14,6 +14,7 @@ pub struct Memory {
     pub(super) promised: Epoch,
     pub(super) joined: Epoch,
     pub(super) crash_vector: Vec<u64>,
+    pub(super) earliest: Vec<u64>,
     pub(super) log: Log,
     pub(super) deliver_after: Position,
 }
@@ -101,6 +102,7 @@ impl Memory {
             promised: state.promised,
             joined: state.joined,
             crash_vector: state.crash_vector,
+            earliest: state.earliest,
             log,
             deliver_after: Position(0),
         })

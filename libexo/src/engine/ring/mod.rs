@@ -19,7 +19,7 @@ mod queue;
 mod setup;
 
 pub use counters::{Counters, DropReason};
-pub use member::Inspection;
+pub use member::{HostLag, Inspection, Timeouts};
 pub use memory::{Memory, MemoryError};
 pub use setup::Setup;
 
@@ -34,6 +34,34 @@ use super::{
 };
 use crate::ids::{Epoch, HostId, Position, Seq};
 use crate::time::Time;
+
+/// Why a host does not begin a new generation.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FormError {
+    /// The host is not one of the named.
+    #[error("host {} is not among the members named", me.0)]
+    NotNamed {
+        /// The host.
+        me: HostId,
+    },
+    /// Fewer than a majority were named.
+    #[error("{found} members are named; a majority is {quorum}")]
+    TooFew {
+        /// How many were named.
+        found: usize,
+        /// A majority of the configured hosts.
+        quorum: usize,
+    },
+    /// The host remembers its generation; others may, too.
+    #[error(
+        "this host remembers generation {generation:#x}; it can go on, and forming another would give it up"
+    )]
+    Remembers {
+        /// The generation.
+        generation: u64,
+    },
+}
 
 /// The engine of one host.
 #[derive(Debug)]
@@ -76,6 +104,20 @@ impl Ring {
         setup.assert_sound();
         let member = Member::with_journal(setup, memory, now);
         Self(Inner::Member(Box::new(member)))
+    }
+
+    /// The operator's word that nothing is left of the generation that this host belonged to, and
+    /// that `members` shall begin another: it must be said at each of them. Hosts that all remember
+    /// nothing begin one by themselves once each has heard from all configured ones.
+    ///
+    /// # Errors
+    ///
+    /// [`FormError`]; nothing was changed.
+    pub fn form(&mut self, now: Time, members: &[HostId]) -> Result<(), FormError> {
+        match &mut self.0 {
+            Inner::Alone(_) => Ok(()),
+            Inner::Member(member) => member.form(now, members),
+        }
     }
 
     /// The next unit for the journal. All units go there in order; each, or the last of several,

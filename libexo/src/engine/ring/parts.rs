@@ -19,6 +19,18 @@ pub(super) struct Whole {
     pub(super) part_bytes: usize,
 }
 
+impl Whole {
+    /// What has one part only.
+    pub(super) fn of(frame: &Frame<'_>) -> Self {
+        let body = frame.payload.to_vec();
+        Self {
+            header: frame.header,
+            part_bytes: body.len(),
+            body,
+        }
+    }
+}
+
 /// Some parts of something.
 #[derive(Clone, Debug)]
 struct Parts {
@@ -121,6 +133,10 @@ pub(super) struct Early {
 impl Early {
     pub(super) const fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.turns.is_empty()
     }
 
     /// Keeps a part, and gives way from the far end while there is more than `bytes_max`.
@@ -230,12 +246,7 @@ impl LongFrames {
     /// Takes a frame in; gives the whole once all parts are here.
     pub(super) fn put(&mut self, frame: &Frame<'_>) -> Option<Whole> {
         if frame.header.parts == 1 {
-            let body = frame.payload.to_vec();
-            return Some(Whole {
-                header: frame.header,
-                part_bytes: body.len(),
-                body,
-            });
+            return Some(Whole::of(frame));
         }
         let slot = (frame.header.src, frame.header.kind);
         let parts = self.slots.entry(slot).or_insert_with(|| Parts::new(frame));

@@ -2,6 +2,20 @@
 
 use super::{BodyError, count_of, put_numbers, whole};
 use crate::ids::{Epoch, Position};
+use crate::wire::reader::Reader;
+
+/// How many hosts, then both numbers of each.
+fn put_vectors(out: &mut Vec<u8>, highest: &[u64], lowest: &[u64]) {
+    out.extend_from_slice(&count_of(highest).to_le_bytes());
+    out.extend_from_slice(&[0; 6]);
+    put_numbers(out, highest.iter().chain(lowest).copied());
+}
+
+fn vectors(reader: &mut Reader<'_>) -> Option<(Vec<u64>, Vec<u64>)> {
+    let count = usize::from(reader.u16()?);
+    reader.zeros(6)?;
+    Some((reader.numbers(count)?, reader.numbers(count)?))
+}
 
 /// A founder asks for promises of the header's epoch.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -10,17 +24,19 @@ pub struct Prepare {
     pub inc: u64,
     /// Epoch of its last entry.
     pub tail_epoch: Epoch,
+    /// Its memory reaches back to this incarnation; 0: to all that count.
+    pub since: u64,
     /// Its crash vector.
     pub crash_vector: Vec<u64>,
+    /// The lowest incarnations that it knows, as many; 0 for none.
+    pub earliest: Vec<u64>,
 }
 
 impl Prepare {
     /// Appends the body to `out`.
     pub fn emit(&self, out: &mut Vec<u8>) {
-        put_numbers(out, [self.inc, self.tail_epoch.0]);
-        out.extend_from_slice(&count_of(&self.crash_vector).to_le_bytes());
-        out.extend_from_slice(&[0; 6]);
-        put_numbers(out, self.crash_vector.iter().copied());
+        put_numbers(out, [self.inc, self.tail_epoch.0, self.since]);
+        put_vectors(out, &self.crash_vector, &self.earliest);
     }
 
     /// Reads a body.
@@ -31,12 +47,14 @@ impl Prepare {
     pub fn parse(bytes: &[u8]) -> Result<Self, BodyError> {
         whole("PREPARE", bytes, |reader| {
             let (inc, tail_epoch) = (reader.u64()?, Epoch(reader.u64()?));
-            let count = usize::from(reader.u16()?);
-            reader.zeros(6)?;
+            let since = reader.u64()?;
+            let (crash_vector, earliest) = vectors(reader)?;
             Some(Self {
                 inc,
                 tail_epoch,
-                crash_vector: reader.numbers(count)?,
+                since,
+                crash_vector,
+                earliest,
             })
         })
     }
@@ -55,8 +73,12 @@ pub struct Promise {
     pub base: Position,
     /// What it has agreed on.
     pub agreed: Position,
+    /// Its memory reaches back to this incarnation; 0: to all that count.
+    pub since: u64,
     /// Its crash vector.
     pub crash_vector: Vec<u64>,
+    /// The lowest incarnations that it knows, as many; 0 for none.
+    pub earliest: Vec<u64>,
 }
 
 impl Promise {
@@ -70,11 +92,10 @@ impl Promise {
                 self.tail_epoch.0,
                 self.base.0,
                 self.agreed.0,
+                self.since,
             ],
         );
-        out.extend_from_slice(&count_of(&self.crash_vector).to_le_bytes());
-        out.extend_from_slice(&[0; 6]);
-        put_numbers(out, self.crash_vector.iter().copied());
+        put_vectors(out, &self.crash_vector, &self.earliest);
     }
 
     /// Reads a body.
@@ -87,16 +108,17 @@ impl Promise {
             let (to_inc, inc) = (reader.u64()?, reader.u64()?);
             let tail_epoch = Epoch(reader.u64()?);
             let (base, agreed) = (Position(reader.u64()?), Position(reader.u64()?));
-            let count = usize::from(reader.u16()?);
-            reader.zeros(6)?;
-            let crash_vector = reader.numbers(count)?;
+            let since = reader.u64()?;
+            let (crash_vector, earliest) = vectors(reader)?;
             Some(Self {
                 to_inc,
                 inc,
                 tail_epoch,
                 base,
                 agreed,
+                since,
                 crash_vector,
+                earliest,
             })
         })
     }
@@ -107,7 +129,8 @@ impl Promise {
 pub enum Refuse {
     /// A higher epoch was promised.
     Promised(Epoch),
-    /// A higher incarnation of the asker is known.
+    /// An incarnation of the asker is known that is above its own, or that its memory does not
+    /// reach back to.
     Incarnation(u64),
 }
 

@@ -28,6 +28,8 @@ pub struct Join {
     pub tail_epoch: Epoch,
     /// Its generation, or 0.
     pub generation: u64,
+    /// Its memory reaches back to this incarnation; 0: to all that count.
+    pub since: u64,
 }
 
 impl Join {
@@ -35,7 +37,15 @@ impl Join {
     pub fn emit(&self, out: &mut Vec<u8>) {
         put_numbers(out, [self.inc]);
         out.extend_from_slice(&[self.mode as u8, 0, 0, 0, 0, 0, 0, 0]);
-        put_numbers(out, [self.promised.0, self.tail_epoch.0, self.generation]);
+        put_numbers(
+            out,
+            [
+                self.promised.0,
+                self.tail_epoch.0,
+                self.generation,
+                self.since,
+            ],
+        );
     }
 
     /// Reads a body.
@@ -60,6 +70,7 @@ impl Join {
                 promised,
                 tail_epoch,
                 generation: reader.u64()?,
+                since: reader.u64()?,
             })
         })
     }

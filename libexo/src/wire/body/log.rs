@@ -12,7 +12,8 @@ pub struct Fetch {
     pub from: Position,
     /// Last position wanted.
     pub to: Position,
-    /// D(to), so that only who holds the same log answers; 0 if the asker does not know it.
+    /// D(to), so that only who holds the same log answers; 0 if the asker does not know it. With
+    /// `from` 0 the incarnation that the asker's memory reaches back to.
     pub digest: u64,
     /// Whether the asker has no use for what every member holds: the answer may begin late.
     pub is_late: bool,

@@ -31,7 +31,7 @@ pub(crate) fn run(args: &Args, out: &Output) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::Run(run) => run::run(run, socket, out),
         Command::Status => status::run(socket, out),
-        Command::Ring => ring::run(socket, out),
+        Command::Ring(ring) => ring::run(ring, socket, out),
         Command::Ping(ping) => ping::run(ping, socket, out),
         Command::Groups => groups::run(socket, out),
         Command::Members(members) => members::run(members, socket, out),

@@ -1,6 +1,8 @@
 //! The invariants of one host, and a look at its state.
 
-use super::{Counters, Member};
+use core::time::Duration;
+
+use super::{Counters, HostSet, Journal, Member};
 use crate::engine::Violation;
 use crate::engine::marks::Marks;
 use crate::engine::params::TURN_BYTES_LIMIT;
@@ -33,6 +35,60 @@ pub struct Inspection {
     pub is_halted: bool,
     /// What was counted.
     pub counters: Counters,
+    /// The host that the token is with; `None` before the first view.
+    pub owner: Option<HostId>,
+    /// What is delivered.
+    pub delivered: Position,
+    /// How far the own journal is on stable storage; `None` without a journal.
+    pub synced: Option<Position>,
+    /// Bytes on their way to the journal.
+    pub journal_backlog_bytes: usize,
+    /// Bytes of the log in memory.
+    pub log_bytes: usize,
+    /// Smoothed time from one turn to the next while the ring is busy; 0 until it was measured.
+    pub hop: Duration,
+    /// Smoothed distance of a hop from `hop`.
+    pub hop_deviation: Duration,
+    /// Smoothed time from one own turn to the next while the ring is busy; 0 until measured.
+    pub rotation: Duration,
+    /// Times in force.
+    pub timeouts: Timeouts,
+    /// Every configured host.
+    pub hosts: Vec<HostLag>,
+}
+
+/// Times in force: those that follow what was measured, and those that grew.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Timeouts {
+    /// Until the last turn is sent again.
+    pub resend: Duration,
+    /// Without progress, until others are asked whether they see none, either.
+    pub loss: Duration,
+    /// Until a gap is asked for.
+    pub nack: Duration,
+    /// Until a founder gives up.
+    pub epoch: Duration,
+    /// Until this host asks to come in again.
+    pub join: Duration,
+    /// Between two signs of life of a resting token.
+    pub park: Duration,
+}
+
+/// How far a host is, as far as its turns in this epoch tell.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct HostLag {
+    /// The host.
+    pub host: HostId,
+    /// Whether it takes turns.
+    pub is_member: bool,
+    /// Its highest incarnation known; 0 for none.
+    pub inc: u64,
+    /// The highest position that it is known to hold; 0 for none.
+    pub holds: Position,
+    /// The highest position known to be on its stable storage; 0 for none.
+    pub stores: Position,
+    /// Positions between `holds` and the tail here.
+    pub lag: u64,
 }
 
 impl Member {
@@ -50,7 +106,45 @@ impl Member {
             is_parked: self.is_parked,
             is_halted: self.is_halted,
             counters: self.counters,
+            owner: self.log.owner_of_next(),
+            delivered: self.deliverer.done(),
+            synced: self.journal.as_ref().map(Journal::synced),
+            journal_backlog_bytes: self.journal.as_ref().map_or(0, Journal::backlog_bytes),
+            log_bytes: self.log.bytes(),
+            hop: self.hop.mean(),
+            hop_deviation: self.hop.deviation(),
+            rotation: self.hop.rotation(),
+            timeouts: self.timeouts(),
+            hosts: self.lags(),
         }
+    }
+
+    fn timeouts(&self) -> Timeouts {
+        Timeouts {
+            resend: self.hop.resend(&self.params.times),
+            loss: self.loss_time(),
+            nack: self.nack_wait(),
+            epoch: self.epoch_delay,
+            join: self.join_delay.max(self.removal_wait()),
+            park: self.params.times.park,
+        }
+    }
+
+    fn lags(&self) -> Vec<HostLag> {
+        let (ring, tail) = (self.log.ring(), self.marks.tail());
+        let lag = |host: HostId| {
+            let index = usize::from(host.0);
+            let holds = self.last[index];
+            HostLag {
+                host,
+                is_member: ring.contains(host),
+                inc: self.crash_vector[index],
+                holds,
+                stores: self.stored[index],
+                lag: tail.0 - holds.0.min(tail.0),
+            }
+        };
+        HostSet::first(self.hosts).iter().map(lag).collect()
     }
 
     pub(in crate::engine::ring) fn held(&self) -> Vec<(Position, Epoch, u64)> {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::fetch::{Fetching, Purpose};
+use super::incarnations::{is_beyond, lower};
 use super::install::Joiner;
 use super::timers::Timer;
 use super::{DropReason, Header, HostSet, Member};
@@ -19,7 +20,9 @@ struct Promised {
     tail_epoch: Epoch,
     tail: Position,
     digest: u64,
+    since: u64,
     crash_vector: Vec<u64>,
+    earliest: Vec<u64>,
 }
 
 /// An epoch that this host tries to found.
@@ -29,6 +32,7 @@ pub(super) struct Candidate {
     is_planned: bool,
     /// As sent with PREPARE (R7).
     crash_vector: Vec<u64>,
+    earliest: Vec<u64>,
     joiners: BTreeMap<HostId, Joiner>,
     promises: BTreeMap<HostId, Promised>,
     /// The better log, on its way.
@@ -47,11 +51,23 @@ impl Candidate {
         merged
     }
 
-    /// Promises of incarnations that are not over (R8).
+    /// The lowest incarnations that anybody knows.
+    fn earliest(&self) -> Vec<u64> {
+        let mut earliest = self.earliest.clone();
+        for promise in self.promises.values() {
+            lower(&mut earliest, &promise.earliest);
+        }
+        earliest
+    }
+
+    /// Promises of incarnations that are not over (R8), by hosts that remember what their earlier
+    /// ones promised.
     fn usable(&self) -> HostSet {
-        let merged = self.merged();
+        let (merged, earliest) = (self.merged(), self.earliest());
         let is_usable = |(host, promise): (&HostId, &Promised)| {
-            (promise.inc >= merged[usize::from(host.0)]).then_some(*host)
+            let index = usize::from(host.0);
+            let remembers = !is_beyond(earliest[index], promise.since);
+            (promise.inc >= merged[index] && remembers).then_some(*host)
         };
         self.promises.iter().filter_map(is_usable).collect()
     }
@@ -77,12 +93,15 @@ impl Member {
             tail_epoch: self.log.tail_epoch(),
             tail: self.tail(),
             digest: self.log.tail_digest(),
+            since: self.reaches_back_to(),
             crash_vector: self.crash_vector.clone(),
+            earliest: self.earliest.clone(),
         };
         self.candidate = Some(Candidate {
             epoch,
             is_planned,
             crash_vector: self.crash_vector.clone(),
+            earliest: self.earliest.clone(),
             joiners: self.joiners.clone(),
             promises: BTreeMap::from([(self.me, own)]),
             fetching: None,
@@ -107,7 +126,9 @@ impl Member {
         let prepare = Prepare {
             inc: self.inc,
             tail_epoch: self.log.tail_epoch(),
+            since: self.reaches_back_to(),
             crash_vector,
+            earliest: candidate.earliest.clone(),
         };
         prepare.emit(&mut body);
         let planned = if candidate.is_planned {
@@ -145,7 +166,7 @@ impl Member {
         self.arm_loss();
     }
 
-    fn drop_candidate(&mut self) {
+    pub(super) fn drop_candidate(&mut self) {
         if self.candidate.take().is_some() {
             self.timers.disarm(Timer::Epoch);
             self.timers.disarm(Timer::Grace);
@@ -167,20 +188,22 @@ impl Member {
     pub(super) fn on_prepare(&mut self, header: &Header, prepare: &Prepare) {
         let (from, epoch) = (header.src, header.epoch);
         self.highest_seen = self.highest_seen.max(epoch);
+        let me = usize::from(self.me.0);
+        if self.meet_earlier(prepare.crash_vector[me]) || self.meet_earlier(prepare.earliest[me]) {
+            return self.counters.drop_frame(DropReason::Incarnation);
+        }
         if self.is_amnesiac {
             return self.counters.drop_frame(DropReason::NotWorking);
+        }
+        if self.has_forgotten(from, prepare.since) {
+            self.counters.drop_frame(DropReason::Incarnation);
+            return self.tell_forgotten(from);
         }
         if self.generation != 0 && header.generation == 0 {
             return self.tell_install(from);
         }
         if epoch.founder() != from || prepare.inc < self.crash_vector[usize::from(from.0)] {
             return self.counters.drop_frame(DropReason::Incarnation);
-        }
-        if prepare.crash_vector[usize::from(self.me.0)] > self.inc {
-            return self.fail(
-                "I11",
-                format!("an incarnation above {} is at work", self.inc),
-            );
         }
         let asker = Some((from, prepare.inc));
         if epoch < self.promised || epoch == self.promised && self.promised_to != asker {
@@ -193,9 +216,11 @@ impl Member {
             self.turn_to(epoch);
             self.promised_to = asker;
             self.learn_incarnations(&prepare.crash_vector);
+            self.learn_earliest(&prepare.earliest);
             self.persist_promise();
         }
         self.learn_incarnations(&prepare.crash_vector);
+        self.learn_earliest(&prepare.earliest);
         self.arm_loss();
         let promise = Promise {
             to_inc: prepare.inc,
@@ -203,7 +228,9 @@ impl Member {
             tail_epoch: self.log.tail_epoch(),
             base: self.log.base(),
             agreed: self.marks.agreed(),
+            since: self.reaches_back_to(),
             crash_vector: self.crash_vector.clone(),
+            earliest: self.earliest.clone(),
         };
         let mut body = Vec::new();
         promise.emit(&mut body);
@@ -211,17 +238,16 @@ impl Member {
         self.send(Some(from), answer, &body);
     }
 
-    pub(super) fn learn_incarnations(&mut self, crash_vector: &[u64]) {
-        let me = usize::from(self.me.0);
-        for (host, (known, inc)) in self.crash_vector.iter_mut().zip(crash_vector).enumerate() {
-            if host != me {
-                *known = (*known).max(*inc);
-            }
-        }
-    }
-
     pub(super) fn on_promise(&mut self, header: &Header, promise: Promise) {
         let inc = self.inc;
+        let me = usize::from(self.me.0);
+        if self.meet_earlier(promise.earliest[me]) {
+            return self.counters.drop_frame(DropReason::Incarnation);
+        }
+        self.learn_earliest(&promise.earliest);
+        if self.has_forgotten(header.src, promise.since) {
+            self.tell_forgotten(header.src);
+        }
         let candidate = self.candidate.as_mut();
         let Some(candidate) = candidate.filter(|own| {
             own.epoch == header.epoch && promise.to_inc == inc && own.fetching.is_none()
@@ -237,7 +263,9 @@ impl Member {
             tail_epoch: promise.tail_epoch,
             tail: header.seq,
             digest: header.prev,
+            since: promise.since,
             crash_vector: promise.crash_vector,
+            earliest: promise.earliest,
         };
         candidate.promises.insert(header.src, promised);
         let usable = candidate.usable();
@@ -433,19 +461,9 @@ impl Member {
                     self.drop_candidate();
                 }
             }
-            Refuse::Incarnation(inc) if inc >= self.inc && self.is_amnesiac => {
-                self.inc = inc + 1;
-                self.crash_vector[usize::from(self.me.0)] = self.inc;
-                self.persist();
-                self.timers.arm(Timer::Join, self.now);
+            Refuse::Incarnation(inc) => {
+                self.meet_earlier(inc);
             }
-            Refuse::Incarnation(inc) if inc > self.inc => {
-                self.fail(
-                    "I11",
-                    format!("incarnation {inc} is at work beside {}", self.inc),
-                );
-            }
-            Refuse::Incarnation(_) => {}
         }
     }
 }

@@ -299,6 +299,9 @@ impl Member {
             return;
         }
         if fetch.from == Position(0) {
+            if self.has_forgotten(asker, fetch.digest) {
+                return self.tell_forgotten(asker);
+            }
             return self.tell_install(asker);
         }
         let base = self.log.base();

@@ -1,17 +1,23 @@
 //! Entering epochs: the INSTALL of another founder, the log that it asks for, and who asks to
 //! come in (R5–R7, R9).
 
+use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
 use super::fetch::{Fetching, Purpose};
 use super::timers::Timer;
-use super::{Deliverer, DropReason, Header, Member, Notice};
+use super::{Deliverer, DropReason, Header, HostSet, Member, Notice};
 use crate::engine::Ticket;
+use crate::engine::ring::FormError;
 use crate::engine::ring::log::{Entry, Ground, Log, near};
 use crate::ids::{Epoch, HostId, Position};
 use crate::time::Time;
 use crate::wire::body::{Fetch, Join, Mode, Refuse, View};
 use crate::wire::{Flags, Kind, batch};
+
+/// Removals after which a host waits, and how many are remembered.
+const REMOVALS_BORNE: usize = 3;
+const REMOVALS_MAX: usize = 16;
 
 /// A host that asked to come in.
 #[derive(Clone, Debug)]
@@ -54,7 +60,7 @@ impl Member {
         let ask = Fetch {
             from: Position(0),
             to: Position(0),
-            digest: 0,
+            digest: self.reaches_back_to(),
             is_late: false,
         };
         let mut body = Vec::new();
@@ -88,15 +94,15 @@ impl Member {
         {
             return self.counters.drop_frame(DropReason::Held);
         }
+        if !self.extends_agreed(&install) {
+            return self.counters.drop_frame(DropReason::Fork);
+        }
+        if self.meet_earlier(view.crash_vector[me]) {
+            return self.counters.drop_frame(DropReason::Incarnation);
+        }
         let is_admitted = view.admitted.contains(self.me) && view.crash_vector[me] == self.inc;
         if self.is_amnesiac && !is_admitted {
             return self.counters.drop_frame(DropReason::NotWorking);
-        }
-        if view.crash_vector[me] > self.inc {
-            return self.fail(
-                "I11",
-                format!("an incarnation above {} is at work", self.inc),
-            );
         }
         if !self.is_amnesiac && view.ring.contains(self.me) && view.crash_vector[me] != self.inc {
             // It promised, restarted, and is a member under its earlier incarnation: the log would
@@ -115,6 +121,20 @@ impl Member {
         self.stage(from, install);
     }
 
+    /// Whether the INSTALL leaves all that is agreed here. No true founder's does otherwise: it chose
+    /// from a majority's logs.
+    fn extends_agreed(&self, install: &Entry) -> bool {
+        let view = install.view.as_deref().expect("an INSTALL has a VIEW body");
+        let (to, agreed) = (install.position.before(), self.marks.agreed());
+        if install.position == Position(0) || to < agreed {
+            return false;
+        }
+        let common = self.log.common_with(view, install.position);
+        let at = common.unwrap_or(agreed);
+        // Nothing is fetched then that could show a difference.
+        at < to || self.log.digest_at(at) == Some(install.prev)
+    }
+
     /// This host's first generation: from here on it cannot claim to know of none.
     fn enter_generation(&mut self, generation: u64, view: &View) {
         self.generation = generation;
@@ -125,6 +145,7 @@ impl Member {
     /// The host belongs to a generation from here on: first its journal says so, then its record,
     /// so that a record of a generation without a journal means that the journal was lost.
     pub(super) fn belong(&mut self) {
+        self.forsaken = 0;
         self.record_begin();
         self.record_state();
         self.commit_records();
@@ -172,6 +193,9 @@ impl Member {
         let Some(Staging { install, .. }) = self.staging.take() else {
             return;
         };
+        if self.knew_this_host(ground.as_ref(), &entries) {
+            return;
+        }
         let is_fresh = self.joined == Epoch(0);
         let begins_behind = ground
             .as_ref()
@@ -282,7 +306,7 @@ impl Member {
     fn enter(&mut self, install: &Entry) {
         let view = install.view.as_deref().expect("an INSTALL has a VIEW body");
         self.joined = install.epoch;
-        self.is_amnesiac = false;
+        self.is_whole |= std::mem::take(&mut self.is_amnesiac);
         assert_eq!(
             self.promised, self.joined,
             "an epoch is promised before it is entered (I2)"
@@ -320,7 +344,11 @@ impl Member {
         if self.log.ring().contains(self.me) {
             self.join_delay = self.params.times.join_min;
         } else if !self.is_leaving {
-            self.timers.arm(Timer::Join, self.now);
+            if self.is_removed_by(view) {
+                self.note_removal();
+            }
+            let wait = self.removal_wait();
+            self.timers.arm(Timer::Join, self.now.after(wait));
         }
     }
 
@@ -360,11 +388,100 @@ impl Member {
 
     // Coming in.
 
+    /// Whether this change takes this host out against its will.
+    pub(super) fn is_removed_by(&self, view: &View) -> bool {
+        view.left.contains(self.me) && !self.is_leaving
+    }
+
+    pub(super) fn note_removal(&mut self) {
+        let (now, within) = (self.now, self.params.times.removals_within);
+        self.removals.retain(|at| now.since(*at) < within);
+        if self.removals.len() == REMOVALS_MAX {
+            self.removals.pop_front();
+        }
+        self.removals.push_back(now);
+        self.counters.removed += 1;
+    }
+
+    /// A host that is removed again and again gives the others some peace.
+    pub(super) fn removal_wait(&self) -> Duration {
+        let times = &self.params.times;
+        let is_recent = |at: &&Time| self.now.since(**at) < times.removals_within;
+        let count = self.removals.iter().filter(is_recent).count();
+        let Some(doublings) = count.checked_sub(REMOVALS_BORNE) else {
+            return Duration::ZERO;
+        };
+        let doublings = u32::try_from(doublings).expect("at most REMOVALS_MAX");
+        (times.removed_min * 2_u32.saturating_pow(doublings)).min(times.removed_max)
+    }
+
+    // Without a generation.
+
+    /// The operator says that nothing is left of this host's generation.
+    pub(in crate::engine::ring) fn form(
+        &mut self,
+        now: Time,
+        members: &[HostId],
+    ) -> Result<(), FormError> {
+        self.now = now;
+        let named: HostSet = members.iter().copied().collect();
+        let (found, quorum) = (named.len(), self.quorum);
+        if !named.contains(self.me) {
+            return Err(FormError::NotNamed { me: self.me });
+        }
+        if found < quorum {
+            return Err(FormError::TooFew { found, quorum });
+        }
+        if !self.is_amnesiac {
+            return if self.generation == 0 {
+                Ok(())
+            } else {
+                Err(FormError::Remembers {
+                    generation: self.generation,
+                })
+            };
+        }
+        self.forsake();
+        Ok(())
+    }
+
+    /// This host's generation is over: it is one without a generation, and never takes part in
+    /// that one again. Its record goes on naming it until it belongs to another, so that after a
+    /// restart it counts as one that lost its memory.
+    fn forsake(&mut self) {
+        self.counters.generations_forsaken += 1;
+        self.forsaken = self.generation;
+        self.generation = 0;
+        self.is_amnesiac = false;
+        self.is_whole = true;
+        self.knows_ring = false;
+        self.formless.clear();
+        self.joiners.clear();
+        // The others must hear it, too.
+        self.timers.arm(Timer::Join, self.now);
+        self.arm_loss();
+    }
+
+    /// A host remembers nothing, as this one, or never belonged to a generation. Once all configured hosts have
+    /// said so, nothing is left that a new generation could contradict.
+    pub(super) fn hear_formless(&mut self, host: HostId) {
+        if !self.is_amnesiac || self.staging.is_some() {
+            return;
+        }
+        let (now, within) = (self.now, self.params.times.join_max * 2);
+        self.formless.insert(host, now);
+        self.formless.retain(|_, heard| now.since(*heard) < within);
+        if self.formless.len() + 1 == self.hosts {
+            self.forsake();
+        }
+    }
+
     pub(super) fn ask_to_join(&mut self) {
         // A host that came back to a resting ring of which it is a member has promised more than
         // it entered; nobody would notice.
         let is_in = self.can_work() && self.log.ring().contains(self.me);
-        let is_virgin = !self.is_amnesiac && self.joined == Epoch(0) && !self.knows_ring;
+        let is_new = !self.is_amnesiac && self.joined == Epoch(0) && !self.knows_ring;
+        let is_virgin = is_new && self.forsaken == 0;
         if is_in || is_virgin || self.is_leaving {
             self.join_delay = self.params.times.join_min;
             return;
@@ -375,6 +492,7 @@ impl Member {
             promised: self.promised,
             tail_epoch: self.log.tail_epoch(),
             generation: self.generation,
+            since: self.reaches_back_to(),
         };
         let mut body = Vec::new();
         join.emit(&mut body);
@@ -391,8 +509,14 @@ impl Member {
         if join.inc < known {
             return self.refuse(host, Refuse::Incarnation(known));
         }
+        if join.mode != Mode::Amnesiac && self.has_forgotten(host, join.since) {
+            return self.tell_forgotten(host);
+        }
         self.highest_seen = self.highest_seen.max(join.promised);
-        self.crash_vector[usize::from(host.0)] = join.inc;
+        self.learn_incarnation(host, join.inc);
+        if join.mode != Mode::Normal {
+            self.hear_formless(host);
+        }
         if self.is_amnesiac || self.joined == Epoch(0) {
             return;
         }
@@ -460,8 +584,18 @@ impl Member {
             return Err(DropReason::Generation);
         }
         self.counters.generations_left += 1;
+        self.forsaken = self.generation;
         self.generation = 0;
         self.is_amnesiac = false;
+        self.is_whole = false;
+        self.begin_anew();
+        self.persist();
+        self.arm_loss();
+        Ok(())
+    }
+
+    /// Nothing that this host did counts: it did nothing that others could count.
+    pub(super) fn begin_anew(&mut self) {
         self.joined = Epoch(0);
         self.install = None;
         self.turn_to(self.promised);
@@ -474,8 +608,5 @@ impl Member {
         self.stored.fill(Position(0));
         self.queue.repack(Ticket(0));
         self.sent_bytes = 0;
-        self.persist();
-        self.arm_loss();
-        Ok(())
     }
 }

@@ -51,6 +51,10 @@ impl Journal {
         self.synced
     }
 
+    pub(super) const fn backlog_bytes(&self) -> usize {
+        self.backlog_bytes
+    }
+
     fn shorten(&mut self, keep: Position) {
         self.synced = self.synced.min(keep);
         for pending in &mut self.pending {
@@ -146,6 +150,7 @@ impl Member {
             digest: ground.digest,
             base: ground.base(),
             crash_vector: self.crash_vector.clone(),
+            earliest: self.earliest.clone(),
         };
         let base = ground.position;
         let bytes = state.emit();

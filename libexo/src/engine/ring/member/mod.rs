@@ -8,6 +8,7 @@
 //! | `repair` | gaps, resends, probes, wakes |
 //! | `epoch` | asks for promises, gives them, founds epochs |
 //! | `install` | enters epochs that others founded; begins behind gaps; joins |
+//! | `incarnations` | who forgot what, this host included (R6, R8) |
 //! | `fetch` | fetches ranges of the log and serves them |
 //! | `delivery` | from agreed positions to messages |
 //! | `journal` | what goes to stable storage, and what waits for it |
@@ -16,6 +17,7 @@ mod check;
 mod delivery;
 mod epoch;
 mod fetch;
+mod incarnations;
 mod install;
 mod journal;
 mod outbox;
@@ -26,7 +28,7 @@ mod timers;
 mod turns;
 
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::counters::{Counters, DropReason};
 use super::log::{Entry, Ground, Log};
@@ -46,7 +48,7 @@ use crate::wire::auth::{self, Guard};
 use crate::wire::body::Mode;
 use crate::wire::record::Record as SmallRecord;
 use crate::wire::{Header, HostSet, RingId};
-pub use check::Inspection;
+pub use check::{HostLag, Inspection, Timeouts};
 use delivery::Deliverer;
 use epoch::Candidate;
 use fetch::Fetching;
@@ -77,9 +79,17 @@ pub(super) struct Member {
     generation: u64,
     /// It lost its memory and no epoch has admitted it since (R6).
     is_amnesiac: bool,
+    /// The generation that it was in and that is over, until it belongs to another; or 0.
+    forsaken: u64,
     inc: u64,
     /// Highest incarnation known of each host (R8).
     crash_vector: Vec<u64>,
+    /// Lowest incarnation known of each host; 0 for none.
+    earliest: Vec<u64>,
+    /// The incarnation since which no record of this host was lost.
+    since: u64,
+    /// What this host did in its generation it remembers, whatever its record says.
+    is_whole: bool,
     promised: Epoch,
     promised_to: Option<(HostId, u64)>,
     joined: Epoch,
@@ -114,6 +124,8 @@ pub(super) struct Member {
     ticket: Ticket,
     /// Bytes of the first waiting message that earlier turns carried.
     sent_bytes: usize,
+    /// Memory in which turns are packed.
+    packing: Vec<u8>,
 
     is_parked: bool,
     is_woken: bool,
@@ -135,9 +147,15 @@ pub(super) struct Member {
     highest_seen: Epoch,
     epoch_delay: Duration,
     join_delay: Duration,
+    /// When this host was removed from the ring, the last times.
+    removals: VecDeque<Time>,
+    /// Hosts that said they remember nothing, as this one, and when.
+    formless: BTreeMap<HostId, Time>,
     last_planned: Option<Time>,
     /// When a host was last sent the INSTALL, or asked for it.
     told: Vec<Time>,
+    /// When a host was last told of an incarnation of its own.
+    warned: Vec<Time>,
     asked: Time,
     served: BTreeMap<(HostId, Position), Time>,
 
@@ -180,7 +198,9 @@ impl Member {
         self.joined = memory.joined;
         self.promised = memory.promised.max(Epoch(memory.joined.0 + 1));
         self.highest_seen = self.promised;
+        self.is_whole = true;
         self.learn_incarnations(&memory.crash_vector);
+        self.learn_earliest(&memory.earliest);
         let (base, tail) = (memory.log.base(), memory.log.tail());
         self.marks.begin_after(base);
         while self.marks.tail() < tail {
@@ -209,6 +229,7 @@ impl Member {
         let hosts = setup.hosts;
         let mut crash_vector = vec![0; hosts];
         crash_vector[usize::from(setup.me.0)] = inc;
+        let since = if stored.since == 0 { inc } else { stored.since };
         let ground = Ground::first(hosts, 0);
         let guard = Guard::new(&setup.protection, setup.ring, setup.me, hosts, inc);
         let params = Params {
@@ -229,8 +250,12 @@ impl Member {
             now,
             generation: stored.generation,
             is_amnesiac: stored.generation != 0,
+            forsaken: 0,
             inc,
             crash_vector,
+            earliest: vec![0; hosts],
+            since,
+            is_whole: false,
             promised: stored.promised,
             promised_to: None,
             joined: Epoch(0),
@@ -258,6 +283,7 @@ impl Member {
             ),
             ticket: Ticket(0),
             sent_bytes: 0,
+            packing: Vec::new(),
             is_parked: false,
             is_woken: false,
             is_leaving: false,
@@ -274,8 +300,11 @@ impl Member {
             highest_seen: stored.promised,
             epoch_delay: setup.params.times.prepare * 4,
             join_delay: setup.params.times.join_min,
+            removals: VecDeque::new(),
+            formless: BTreeMap::new(),
             last_planned: None,
             told: vec![Time(0); hosts],
+            warned: vec![Time(0); hosts],
             asked: Time(0),
             served: BTreeMap::new(),
             hop: Hop::default(),
@@ -364,8 +393,13 @@ impl Member {
     fn persist(&mut self) {
         let record = SmallRecord {
             promised: self.promised,
-            generation: self.generation,
+            generation: if self.generation == 0 {
+                self.forsaken
+            } else {
+                self.generation
+            },
             inc: self.inc,
+            since: self.since,
         };
         self.outbox.persist(record.emit());
     }

@@ -6,6 +6,7 @@ use super::{DropReason, Entry, Member};
 use crate::engine::{Frame as RawFrame, Notice, Port};
 use crate::ids::HostId;
 use crate::time::Time;
+use crate::wire::auth::AuthError;
 use crate::wire::{Flags, Frame, FrameError, Header, Kind, body};
 
 /// How long a refusal that goes on is not told again.
@@ -40,6 +41,9 @@ impl Member {
     fn refuse_frame(&mut self, host: HostId, error: FrameError) {
         let reason = DropReason::of(&error);
         self.counters.drop_frame(reason);
+        if let FrameError::Seal(AuthError::Replay { counter }) = error {
+            self.tell_higher(host, counter);
+        }
         if !error.is_disagreement() || usize::from(host.0) >= self.hosts {
             return;
         }
@@ -67,6 +71,14 @@ impl Member {
         let is_own = header.src == self.me && !matches!(header.kind, Kind::Turn | Kind::Install);
         if is_own || is_other || usize::from(header.src.0) >= self.hosts {
             return Err(DropReason::NotForUs);
+        }
+        let low = |generation: u64| generation & u64::from(u32::MAX);
+        if self.generation == 0
+            && self.forsaken != 0
+            && u64::from(header.generation) == low(self.forsaken)
+            && header.kind != Kind::Join
+        {
+            return Err(DropReason::Generation);
         }
         let is_ours = self.generation == 0 || header.generation == self.generation_low();
         if is_ours {

@@ -40,7 +40,8 @@ impl Member {
         if header.epoch > self.joined {
             self.ask_install(from);
         } else if header.epoch < self.joined {
-            if header.kind != Kind::Join {
+            // A host without a generation says first what it remembers.
+            if header.kind != Kind::Join && header.generation != 0 {
                 self.tell_install(from);
             }
         } else if header.kind != Kind::Turn && self.joined > Epoch(0) {
@@ -63,10 +64,15 @@ impl Member {
     /// If something is known to be missing, it is asked for a little later.
     pub(super) fn await_missing(&mut self) {
         if self.heard_tail > self.tail() {
-            let wait = self.hop.mean().max(self.params.times.nack_min);
-            let wait = wait.min(self.params.times.nack_max);
+            let wait = self.nack_wait();
             self.timers.arm_first(Timer::Nack, self.now.after(wait));
         }
+    }
+
+    /// Time until a gap is asked for.
+    pub(super) fn nack_wait(&self) -> Duration {
+        let wait = self.hop.mean().max(self.params.times.nack_min);
+        wait.min(self.params.times.nack_max)
     }
 
     pub(super) fn nack(&mut self) {
@@ -148,7 +154,6 @@ impl Member {
             let resend = self.hop.resend(&self.params.times);
             return self.timers.arm(Timer::Resend, self.now.after(resend));
         }
-        let entry = entry.clone();
         self.resends += 1;
         self.counters.resends += 1;
         let again = if self.resends >= 2 {
@@ -156,7 +161,7 @@ impl Member {
         } else {
             Flags::default()
         };
-        self.send_entry(None, &entry, Flags::RTX.with(again));
+        self.send_tail(None, Flags::RTX.with(again));
         let resend = self.hop.resend(&self.params.times);
         self.timers.arm(Timer::Resend, self.now.after(resend));
     }
@@ -174,7 +179,7 @@ impl Member {
     }
 
     /// Time without progress after which this host asks the others.
-    fn loss_time(&self) -> Duration {
+    pub(super) fn loss_time(&self) -> Duration {
         let rests = self.is_quiet() && self.queue.waiting() == 0 && !self.wants_wake;
         let busy = self.hop.loss(&self.params.times);
         if rests {
@@ -223,6 +228,9 @@ impl Member {
 
     pub(super) fn on_probe(&mut self, header: &Header) {
         if self.is_amnesiac {
+            if header.generation == 0 {
+                self.hear_formless(header.src);
+            }
             return;
         }
         if header.epoch > self.highest_seen {
@@ -239,9 +247,9 @@ impl Member {
             let answer = self.own_header(Kind::ProbeAck, self.joined);
             self.send(Some(header.src), answer, &[]);
         } else if header.epoch == self.joined && header.seq < self.tail() {
-            let entry = self.log.get(self.tail()).cloned();
-            if let Some(entry) = entry.filter(|entry| entry.kind == Kind::Turn) {
-                self.send_entry(Some(header.src), &entry, Flags::RTX);
+            let entry = self.log.get(self.tail());
+            if entry.is_some_and(|entry| entry.kind == Kind::Turn) {
+                self.send_tail(Some(header.src), Flags::RTX);
             }
         }
     }
@@ -268,7 +276,8 @@ impl Member {
 
     /// The token rests with another host and this one has something to send.
     pub(super) fn wake_if_quiet(&mut self) {
-        let wants = self.queue.waiting() > 0 && self.is_quiet() && !self.is_owner();
+        let is_member = self.log.ring().contains(self.me);
+        let wants = self.queue.waiting() > 0 && self.is_quiet() && !self.is_owner() && is_member;
         if wants && !self.wants_wake {
             self.wants_wake = true;
             self.counters.wakes += 1;

@@ -1,9 +1,14 @@
 //! Frames that leave: control frames in parts, entries as they were written.
 
-use super::{Entry, Member};
+use super::{Entry, Guard, Member, Outbox};
 use crate::engine::Transmit;
 use crate::ids::{Epoch, HostId, Position};
 use crate::wire::{Flags, HEADER_BYTES, Header, Kind, emit};
+
+fn put_out(guard: &mut Guard, outbox: &mut Outbox, to: Option<HostId>, mut bytes: Vec<u8>) {
+    guard.seal(&mut bytes);
+    outbox.send(Transmit { to, bytes });
+}
 
 impl Member {
     /// The header of a control frame: where this host stands.
@@ -48,9 +53,24 @@ impl Member {
         }
     }
 
-    pub(super) fn put_out(&mut self, to: Option<HostId>, mut bytes: Vec<u8>) {
-        self.guard.seal(&mut bytes);
-        self.outbox.send(Transmit { to, bytes });
+    pub(super) fn put_out(&mut self, to: Option<HostId>, bytes: Vec<u8>) {
+        put_out(&mut self.guard, &mut self.outbox, to, bytes);
+    }
+
+    /// Sends the last entry of the log.
+    pub(super) fn send_tail(&mut self, to: Option<HostId>, transit: Flags) {
+        let (ring, generation) = (self.ring_id, self.generation_low());
+        let transit = if to.is_some() {
+            transit.with(Flags::UNICAST)
+        } else {
+            transit
+        };
+        let Some(entry) = self.log.get(self.log.tail()) else {
+            return;
+        };
+        for bytes in entry.frames(ring, generation, transit, to.unwrap_or(HostId(0))) {
+            put_out(&mut self.guard, &mut self.outbox, to, bytes);
+        }
     }
 
     /// Sends the frames of an entry that this host holds.
@@ -61,10 +81,8 @@ impl Member {
             transit
         };
         let dst = to.unwrap_or(HostId(0));
-        let frames: Vec<_> = entry
-            .frames(self.ring_id, self.generation_low(), transit, dst)
-            .collect();
-        for bytes in frames {
+        let (ring, generation) = (self.ring_id, self.generation_low());
+        for bytes in entry.frames(ring, generation, transit, dst) {
             self.put_out(to, bytes);
         }
     }

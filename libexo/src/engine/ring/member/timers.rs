@@ -81,10 +81,14 @@ pub(super) struct Hop {
     heard: Option<(Position, Time)>,
     mean_ns: u64,
     deviation_ns: u64,
+    /// When this host wrote last since the token rested.
+    written: Option<Time>,
+    rotation_ns: u64,
 }
 
 impl Hop {
-    /// A turn was heard, or written. What was sent again, and the own turn, say nothing of the time.
+    /// Another's turn was heard. What was sent again says nothing of the time, and the own turn
+    /// only when the next is heard: until then its way and the next one's have passed.
     pub(super) fn hear(&mut self, position: Position, now: Time, is_sample: bool) {
         if self.heard.is_some_and(|(before, _)| position <= before) {
             return;
@@ -99,6 +103,28 @@ impl Hop {
     /// The token rests, or the epoch changed: the time until the next turn is no hop.
     pub(super) fn rest(&mut self) {
         self.heard = None;
+        self.written = None;
+    }
+
+    /// This host wrote a turn.
+    pub(super) fn write(&mut self, now: Time) {
+        if let Some(before) = self.written.replace(now) {
+            let rotation = u64::try_from(now.since(before).as_nanos()).unwrap_or(u64::MAX);
+            self.rotation_ns = if self.rotation_ns == 0 {
+                rotation
+            } else {
+                self.rotation_ns - self.rotation_ns / 8 + rotation / 8
+            };
+        }
+    }
+
+    /// Smoothed time between own turns while the ring is busy.
+    pub(super) const fn rotation(&self) -> Duration {
+        Duration::from_nanos(self.rotation_ns)
+    }
+
+    pub(super) const fn deviation(&self) -> Duration {
+        Duration::from_nanos(self.deviation_ns)
     }
 
     /// Gains 1/8 and 1/4, as TCP's.

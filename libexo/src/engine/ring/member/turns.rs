@@ -33,7 +33,10 @@ impl Member {
         if !self.can_work() {
             return self.counters.drop_frame(DropReason::NotWorking);
         }
-        if !self.early.put(frame, self.params.early_bytes_max) {
+        let is_next = header.parts == 1 && header.seq == self.tail().next();
+        if is_next && self.early.is_empty() && !self.is_journal_full() {
+            self.take_in(Whole::of(frame));
+        } else if !self.early.put(frame, self.params.early_bytes_max) {
             self.counters.drop_frame(DropReason::Fork);
         }
         self.advance();
@@ -59,9 +62,8 @@ impl Member {
             && self.log.ring().next_after(owner) == Some(self.me)
             && header.src != self.me
         {
-            let entry = entry.clone();
             self.counters.relays += 1;
-            self.send_entry(Some(owner), &entry, Flags::RTX.with(Flags::RELAY));
+            self.send_tail(Some(owner), Flags::RTX.with(Flags::RELAY));
         }
     }
 
@@ -71,15 +73,20 @@ impl Member {
             && !self.is_journal_full()
             && let Some(whole) = self.early.take(self.joined, self.tail().next())
         {
-            let entry = Entry::from_parts(whole).filter(|entry| entry.is_of(self.hosts));
-            let Some(entry) = entry else {
-                self.counters.drop_frame(DropReason::Malformed);
-                return;
-            };
-            if !self.append(entry) {
+            if !self.take_in(whole) {
                 return;
             }
         }
+    }
+
+    /// Appends a turn of which all parts are here. False: it is none that comes next.
+    fn take_in(&mut self, whole: Whole) -> bool {
+        let entry = Entry::from_parts(whole).filter(|entry| entry.is_of(self.hosts));
+        let Some(entry) = entry else {
+            self.counters.drop_frame(DropReason::Malformed);
+            return false;
+        };
+        self.append(entry)
     }
 
     /// Appends another's turn. False: it is not the owner's, or not on top of this log.
@@ -145,17 +152,23 @@ impl Member {
 
     fn push(&mut self, entry: Entry) {
         let author = usize::from(entry.author.0);
+        let was_removed = entry
+            .view
+            .as_ref()
+            .is_some_and(|view| self.is_removed_by(view));
+        if was_removed {
+            self.note_removal();
+        }
         if let Some(view) = &entry.view {
-            for (known, inc) in self.crash_vector.iter_mut().zip(&view.crash_vector) {
-                *known = (*known).max(*inc);
-            }
+            let crash_vector = view.crash_vector.clone();
+            self.learn_incarnations(&crash_vector);
             let ring = view.ring;
             let joined = self.joined;
             self.joiners
                 .retain(|host, joiner| !ring.contains(*host) || joiner.promised > joined);
             if !ring.contains(self.me) && !self.is_leaving {
-                self.timers
-                    .arm_first(Timer::Join, self.now.after(self.join_delay));
+                let wait = self.join_delay.max(self.removal_wait());
+                self.timers.arm_first(Timer::Join, self.now.after(wait));
             }
         }
         let is_synced = entry.flags.has(Flags::SYNCED);
@@ -310,17 +323,17 @@ impl Member {
         );
         self.note_written(&entry);
         self.unpark();
-        self.push(entry.clone());
+        self.push(entry);
         self.counters.turns += 1;
         if is_leaving_now {
             self.sent_bytes = 0;
         }
         self.resends = 0;
         self.outbox.await_journal();
-        self.send_entry(None, &entry, Flags::default());
+        self.send_tail(None, Flags::default());
         let resend = self.hop.resend(&self.params.times);
         self.timers.arm(Timer::Resend, self.now.after(resend));
-        self.hop.hear(self.tail(), self.now, false);
+        self.hop.write(self.now);
         self.arm_loss();
         self.update_agreement();
     }
@@ -346,7 +359,9 @@ impl Member {
     /// Packs waiting messages into a body, the last one perhaps in part.
     fn pack(&mut self) -> Vec<u8> {
         let limit = self.limit();
-        let mut body = Vec::new();
+        // Grows to the longest turn once; the body is copied out at its length.
+        let mut body = std::mem::take(&mut self.packing);
+        body.clear();
         for _ in 0..MESSAGES_PER_TURN_MAX {
             let Some(message) = self.queue.message(self.queue.packed()) else {
                 break;
@@ -385,14 +400,17 @@ impl Member {
             self.sent_bytes = 0;
             self.queue.pack_one();
         }
-        body
+        let packed = body.to_vec();
+        self.packing = body;
+        packed
     }
 
     // The token at rest.
 
     /// Two rotations moved nothing, and nobody wants anything.
     fn is_idle(&self, members: u64) -> bool {
-        self.log.quiet() >= 2 * members
+        !self.params.spin
+            && self.log.quiet() >= 2 * members
             && self.queue.waiting() == 0
             && !self.is_woken
             && self.joiners.is_empty()
@@ -400,7 +418,7 @@ impl Member {
 
     /// Whether the token rests somewhere, as far as this host can tell.
     pub(super) fn is_quiet(&self) -> bool {
-        self.can_work() && self.log.quiet() >= 2 * self.log.ring().len() as u64
+        !self.params.spin && self.can_work() && self.log.quiet() >= 2 * self.log.ring().len() as u64
     }
 
     fn park(&mut self) {
