@@ -127,6 +127,35 @@ impl Network {
         self.run(&between(one, other, join))
     }
 
+    /// Lets no multicast pass from one host to another; unicast does.
+    ///
+    /// # Errors
+    ///
+    /// When the bridges are gone.
+    pub fn filter_multicast(&self, from: usize, to: usize) -> Result<()> {
+        self.run(&format!("bridge link set dev {from}-{to} mcast_flood off"))
+    }
+
+    /// Lets multicast pass again.
+    ///
+    /// # Errors
+    ///
+    /// When the bridges are gone.
+    pub fn pass_multicast(&self, from: usize, to: usize) -> Result<()> {
+        self.run(&format!("bridge link set dev {from}-{to} mcast_flood on"))
+    }
+
+    /// Longest IP packet, in bytes, on the wire between two hosts, both ways. Links are made for 1500.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses the number.
+    pub fn set_mtu(&self, one: usize, other: usize, bytes: usize) -> Result<()> {
+        self.run(&format!(
+            "ip link set {one}-{other} mtu {bytes}\nip link set {other}-{one} mtu {bytes}"
+        ))
+    }
+
     /// A process in a network namespace of its own, which waits for a link.
     fn holder(&self, host: usize) -> Result<Program> {
         let mut command = Command::new("nsenter");

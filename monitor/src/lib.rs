@@ -4,7 +4,8 @@
 //! Two threads. The *control thread* ([`control_plane`]) attaches processes, decides who may do
 //! what, and makes and unmakes shared memory; no datagram passes through it. The *engine thread*
 //! ([`engine_thread`]) drains the lanes, orders, and writes the logs; it waits for nobody. They
-//! talk through two bounded queues (`engine_thread::command`).
+//! talk through two bounded queues (`engine_thread::command`). With other hosts a third thread
+//! (`probe`) answers their probes, for `exo doctor`.
 
 pub mod access;
 pub mod clock;

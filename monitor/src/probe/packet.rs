@@ -1,4 +1,5 @@
-//! What one probe says: the payload of a frame of kind PROBE (a question) or PROBE_ACK (an answer).
+//! What one probe says: the payload of a frame of kind `PROBE` (a question) or `PROBE_ACK` (its
+//! answer).
 //!
 //! ```text
 //!        0       1        2          4        8         16       24          26      28

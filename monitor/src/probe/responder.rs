@@ -409,7 +409,7 @@ impl Responder {
             for (row, connecting) in rows.iter_mut().zip(&connecting) {
                 assert_eq!(row.host, connecting.host, "both in the order of the hosts");
                 let socket = connecting.socket.as_ref();
-                row.tcp = Some(socket.is_ok_and(|socket| is_connected(socket)));
+                row.tcp = Some(socket.is_ok_and(is_connected));
             }
             self.measured = Some((now, rows));
         }

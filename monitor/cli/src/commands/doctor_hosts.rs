@@ -154,3 +154,41 @@ fn millis(ns: i64) -> String {
 fn micros(ns: u64) -> String {
     format!("{}.{} µs", ns / 1000, ns % 1000 / 100)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As `monitor/src/probe/report.rs` writes it.
+    const DOCUMENT: &str = r#"{
+        "host": "a", "transport": "udp-multicast", "has_majority": false,
+        "hosts": [
+            {"name": "a", "address": "10.0.0.1:7947", "answers": true},
+            {"name": "b", "address": "10.0.0.2:7947", "answers": false, "clock_ahead_ns": -1500000}
+        ],
+        "pairs": [{
+            "from": "a", "to": "b", "sent": 10, "heard": 9, "answered": 8, "sent_to_all": 0,
+            "heard_to_all": 0, "largest_tried_bytes": 8972, "largest_bytes": 1472,
+            "rtt_median_ns": 123456, "rtt_max_ns": 2000000
+        }],
+        "findings": [{"what": "no answer", "fix": "look"}],
+        "dropped": {"refused": 1}
+    }"#;
+
+    #[test]
+    fn measurements_are_shown_with_their_units() {
+        let between: Between = serde_json::from_str(DOCUMENT).expect("a document");
+        assert_eq!(between.findings.len(), 1);
+        let text = text(&between);
+        let rows: Vec<Vec<_>> = text
+            .lines()
+            .map(|line| line.split_whitespace().collect())
+            .collect();
+        let pair = "a b 9/10 8/9 - 123.4 µs 2000.0 µs 1472 -";
+        let host = "b 10.0.0.2:7947 no -1.500 ms";
+        for wanted in [pair, host, "Only 1 of 2 hosts answer: no majority."] {
+            let wanted: Vec<_> = wanted.split(' ').collect();
+            assert!(rows.contains(&wanted), "{wanted:?} in:\n{text}");
+        }
+    }
+}
