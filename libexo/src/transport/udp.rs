@@ -171,10 +171,12 @@ impl Transport for UdpTransport {
     }
 
     fn recv(&mut self, inbox: &mut Inbox) -> usize {
-        // In turns, so that a full inbox starves neither.
+        // In turns, so that neither starves the other; and one call where one has what was wanted.
         self.group_first = !self.group_first;
-        let first = self.recv_from(self.group_first, inbox);
-        first + self.recv_from(!self.group_first, inbox)
+        match self.recv_from(self.group_first, inbox) {
+            0 => self.recv_from(!self.group_first, inbox),
+            count => count,
+        }
     }
 
     fn on_time(&mut self, _now: Time) -> Option<Time> {

@@ -11,7 +11,6 @@
 //!  ttl  tos  family 4, 6  address: 4 or 16 bytes
 //! ```
 
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
 use libexo::ids::{GroupId, HostId, SessionId};
@@ -87,7 +86,8 @@ pub(super) struct Labels {
     hosts: Vec<(String, IpAddr)>,
     me: HostId,
     groups: Vec<WireGroup>,
-    numbers: HashMap<GroupId, (GroupId, u32)>,
+    /// Number between hosts, number here, check; sorted.
+    numbers: Vec<(GroupId, GroupId, u32)>,
 }
 
 impl Labels {
@@ -97,7 +97,7 @@ impl Labels {
             hosts,
             me,
             groups: Vec::new(),
-            numbers: HashMap::new(),
+            numbers: Vec::new(),
         }
     }
 
@@ -118,8 +118,13 @@ impl Labels {
         let group = WireGroup::of(address);
         assert_eq!(id.0 as usize, self.groups.len() + 1, "numbered from 1");
         self.groups.push(group);
-        let other = self.numbers.insert(group.id, (id, group.check));
-        assert!(other.is_none(), "the control thread asked `are_one`");
+        let place = self.place_of(group.id);
+        let at = place.expect_err("the control thread asked `are_one`");
+        self.numbers.insert(at, (group.id, id, group.check));
+    }
+
+    fn place_of(&self, group: GroupId) -> Result<usize, usize> {
+        self.numbers.binary_search_by_key(&group, |entry| entry.0)
     }
 
     pub(super) fn label(&self, group: GroupId, origin: &Origin) -> Label {
@@ -160,7 +165,8 @@ impl Labels {
     ) -> Result<Opened<'a>, Unwanted> {
         #[allow(clippy::cast_possible_truncation, reason = "the two halves")]
         let (own_half, word) = ((origin >> 32) as u32, origin as u32);
-        let (number, check) = *self.numbers.get(&group).ok_or(Unwanted::UnknownGroup)?;
+        let place = self.place_of(group);
+        let (_, number, check) = self.numbers[place.map_err(|_| Unwanted::UnknownGroup)?];
         if word >> 16 & 0x7fff != check {
             return Err(Unwanted::UnknownGroup);
         }

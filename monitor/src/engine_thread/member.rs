@@ -318,6 +318,11 @@ impl<Tell: Fn()> State<Tell> {
         }
     }
 
+    /// Whether the engine takes nothing before frames or deliveries make room.
+    pub(super) fn is_engine_full(&self) -> bool {
+        self.links.as_ref().is_some_and(|links| links.is_full)
+    }
+
     /// Whether the token never rests here.
     pub(super) fn never_sleeps(&self) -> bool {
         self.links.as_ref().is_some_and(|links| links.spins)

@@ -205,7 +205,7 @@ impl<Tell: Fn()> State<Tell> {
     /// One pass over all lanes. Returns how many records were taken.
     fn drain(&mut self, now: Time) -> u64 {
         let count = self.lanes.len();
-        if count == 0 {
+        if count == 0 || self.is_engine_full() {
             self.exchange(now);
             return 0;
         }
@@ -472,7 +472,7 @@ impl<Tell: Fn()> State<Tell> {
         // Pairs with the SeqCst publication in `Submitter::submit` and the fence in
         // `EngineHandle::wake`: either they see that we sleep, or we see what they left.
         fence(Ordering::SeqCst);
-        let is_full = self.links.as_ref().is_some_and(|links| links.is_full);
+        let is_full = self.is_engine_full();
         let has_work = !self.commands.is_empty()
             || self.lanes.iter().any(|lane| {
                 lane.drain

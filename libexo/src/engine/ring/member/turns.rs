@@ -57,7 +57,9 @@ impl Member {
             return self.fail("I3", found);
         }
         let owner = self.log.owner_of_next();
-        let is_stuck = header.flags.has(Flags::RTX2) && header.seq == self.tail();
+        // Once a resend, whatever the number of its parts: the relay has all of them.
+        let is_stuck =
+            header.flags.has(Flags::RTX2) && header.part == 0 && header.seq == self.tail();
         if let Some(owner) = owner.filter(|owner| is_stuck && *owner != self.me)
             && self.log.ring().next_after(owner) == Some(self.me)
             && header.src != self.me
