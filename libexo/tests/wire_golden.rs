@@ -169,7 +169,7 @@ fn frames() -> Vec<(&'static str, Vec<u8>)> {
         ("fetch", frame(Kind::Fetch, &fetch)),
         ("base", frame(Kind::Base, &ground)),
         ("park", frame(Kind::Park, &park)),
-        ("probe", frame(Kind::Probe, &[])),
+        ("probe", frame(Kind::Probe, &77_u64.to_le_bytes())),
         ("wake, tagged", sealed(&tagged, Kind::Wake, &[])),
         ("park, tagged", sealed(&tagged, Kind::Park, &park)),
         ("wake, encrypted", sealed(&encrypted, Kind::Wake, &[])),

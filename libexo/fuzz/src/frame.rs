@@ -243,7 +243,7 @@ pub fn seed_bodies() -> Vec<(Kind, Vec<u8>)> {
         (Kind::Base, base),
         (Kind::Park, made(&|out| Park { until_ms: 100 }.emit(out))),
         (Kind::Wake, Vec::new()),
-        (Kind::Probe, Vec::new()),
-        (Kind::ProbeAck, Vec::new()),
+        (Kind::Probe, 70_u64.to_le_bytes().to_vec()),
+        (Kind::ProbeAck, 70_u64.to_le_bytes().to_vec()),
     ]
 }

@@ -9,7 +9,7 @@ mod view;
 pub use epoch::{Prepare, Promise, Refuse};
 pub use join::{Join, Mode};
 pub use log::{Base, Fetch, Fetched, push_fetched};
-pub use turn::{Missing, Park, emit_nack, parse_nack};
+pub use turn::{Missing, Park, Probe, emit_nack, parse_nack};
 pub use view::{Cause, View};
 
 use super::reader::Reader;

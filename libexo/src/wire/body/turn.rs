@@ -52,6 +52,33 @@ pub fn parse_nack(bytes: &[u8]) -> Result<Vec<Missing>, BodyError> {
     })
 }
 
+/// A host sees no progress and asks whether the others do; or the answer that they do not, either.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Probe {
+    /// Its memory reaches back to this incarnation; 0: to all that count.
+    pub since: u64,
+}
+
+impl Probe {
+    /// Appends the body to `out`.
+    pub fn emit(self, out: &mut Vec<u8>) {
+        put_numbers(out, [self.since]);
+    }
+
+    /// Reads a body.
+    ///
+    /// # Errors
+    ///
+    /// [`BodyError`] if it does not have the form.
+    pub fn parse(bytes: &[u8]) -> Result<Self, BodyError> {
+        whole("PROBE", bytes, |reader| {
+            Some(Self {
+                since: reader.u64()?,
+            })
+        })
+    }
+}
+
 /// How long a parked owner expects to stay silent, in milliseconds.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Park {

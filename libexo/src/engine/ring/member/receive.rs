@@ -105,8 +105,14 @@ impl Member {
             }
             Kind::Park => self.on_park(header),
             Kind::Wake => self.on_wake(header),
-            Kind::Probe => self.on_probe(header),
-            Kind::ProbeAck => self.on_probe_ack(header),
+            Kind::Probe => match body::Probe::parse(frame.payload) {
+                Ok(probe) => self.on_probe(header, probe),
+                Err(_) => self.counters.drop_frame(DropReason::Malformed),
+            },
+            Kind::ProbeAck => match body::Probe::parse(frame.payload) {
+                Ok(probe) => self.on_probe_ack(header, probe),
+                Err(_) => self.counters.drop_frame(DropReason::Malformed),
+            },
             Kind::Nack => match body::parse_nack(frame.payload) {
                 Ok(list) => self.on_nack(header, &list),
                 Err(_) => self.counters.drop_frame(DropReason::Malformed),

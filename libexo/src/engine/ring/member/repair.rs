@@ -5,7 +5,7 @@ use core::time::Duration;
 use super::timers::Timer;
 use super::{DropReason, Event, Header, HostSet, Member};
 use crate::ids::{Epoch, HostId, Position};
-use crate::wire::body::{Missing, Refuse, emit_nack};
+use crate::wire::body::{Missing, Probe, Refuse, emit_nack};
 use crate::wire::{Flags, Kind};
 
 /// Most pieces that one NACK names.
@@ -40,7 +40,7 @@ impl Member {
         if header.epoch > self.joined {
             self.ask_install(from);
         } else if header.epoch < self.joined {
-            // A host without a generation says first what it remembers.
+            // A host without a generation must say what it remembers.
             if header.kind != Kind::Join && header.generation != 0 {
                 self.tell_install(from);
             }
@@ -219,18 +219,41 @@ impl Member {
         }
         self.acks = HostSet::default().with(self.me);
         let header = self.own_header(Kind::Probe, self.joined);
-        self.send(None, header, &[]);
+        let body = self.probe_body();
+        self.send(None, header, &body);
         self.arm_loss();
         if self.quorum == 1 {
             self.campaign(false);
         }
     }
 
-    pub(super) fn on_probe(&mut self, header: &Header) {
+    fn probe_body(&self) -> Vec<u8> {
+        let since = self.reaches_back_to();
+        let mut body = Vec::new();
+        Probe { since }.emit(&mut body);
+        body
+    }
+
+    /// A host without a generation hears of this one's. False: it has forgotten that it knew it.
+    fn tell_living(&mut self, header: &Header, probe: Probe) -> bool {
+        if self.has_forgotten(header.src, probe.since) {
+            self.tell_forgotten(header.src);
+            return false;
+        }
+        if header.generation == 0 && self.joined > Epoch(0) {
+            self.tell_install(header.src);
+        }
+        true
+    }
+
+    pub(super) fn on_probe(&mut self, header: &Header, probe: Probe) {
         if self.is_amnesiac {
             if header.generation == 0 {
                 self.hear_formless(header.src);
             }
+            return;
+        }
+        if !self.tell_living(header, probe) {
             return;
         }
         if header.epoch > self.highest_seen {
@@ -245,7 +268,8 @@ impl Member {
         let is_stale = self.now.since(self.last_progress) >= self.loss_time() / 2;
         if is_stale {
             let answer = self.own_header(Kind::ProbeAck, self.joined);
-            self.send(Some(header.src), answer, &[]);
+            let body = self.probe_body();
+            self.send(Some(header.src), answer, &body);
         } else if header.epoch == self.joined && header.seq < self.tail() {
             let entry = self.log.get(self.tail());
             if entry.is_some_and(|entry| entry.kind == Kind::Turn) {
@@ -254,7 +278,10 @@ impl Member {
         }
     }
 
-    pub(super) fn on_probe_ack(&mut self, header: &Header) {
+    pub(super) fn on_probe_ack(&mut self, header: &Header, probe: Probe) {
+        if !self.is_amnesiac && !self.tell_living(header, probe) {
+            return;
+        }
         if self.acks.is_empty() || self.candidate.is_some() {
             return self.counters.drop_frame(DropReason::Unexpected);
         }
