@@ -1,130 +1,205 @@
 //! What happens to a host: frames, alarms, records on disk, submissions, starts.
 
+use std::rc::Rc;
+
 use libexo::engine::ring::{Ring, Setup};
-use libexo::engine::{Admit, Engine, Frame, PersistId, Port, Submission};
+use libexo::engine::{Admit, Engine};
 use libexo::ids::GroupId;
 use libexo::wire::auth::MasterKey;
+use libexo::wire::digest;
 use libexo::wire::record::Record;
 
+use super::host::{Input, Journal};
 use super::{Cluster, RING, What, hash, host_id};
 use crate::checker::Broken;
+use crate::fault::Fault;
+use crate::trace;
+
+/// A slow host that is behind by more loses what comes: its buffer is full.
+const BACKLOG_MAX: u64 = 300_000_000;
 
 impl Cluster<'_> {
     pub(super) fn happen(&mut self, what: What) -> Result<(), Broken> {
         match what {
-            What::Arrive { to, from, bytes } => self.arrive(to, from, bytes)?,
+            What::Arrive { .. } => self.arrive(what)?,
             What::Wake { host } => self.wake(host)?,
             What::Durable {
                 host,
-                life,
+                boot,
                 id,
                 bytes,
-            } => self.durable(host, life, id, bytes)?,
-            What::Submit { host } => self.submit(host)?,
-            What::Fault { number } => self.fault(number)?,
-            What::Restart { host } => {
-                // Healing may have started it before.
-                if self.hosts[host].ring.is_none() {
-                    self.start(host)?;
-                }
+            } => self.durable(host, boot, id, bytes)?,
+            What::Synced { host, boot, inputs } => self.synced(host, boot, inputs)?,
+            What::Step { index } => {
+                self.record(&[1, self.now, index as u64]);
+                self.act(index)?;
             }
+            What::Restart { host } => self.restart(host)?,
             What::Resume { host } => {
-                self.hosts[host].is_paused = false;
-                self.wake(host)?;
+                if !self.hosts[host].is_paused(self.now) {
+                    self.tell(Some(host), false, || "goes on".to_owned());
+                    self.wake(host)?;
+                }
             }
             What::Rejoin { host } => {
                 let now = self.hosts[host].clock(self.now);
-                if let Some(ring) = &mut self.hosts[host].ring {
-                    ring.rejoin(now);
-                }
+                self.feed(host, Input::Rejoin(now));
                 self.pump(host)?;
             }
-            What::Flap { left } => self.flap(left),
-            What::HealLinks => self.cut.iter_mut().flatten().for_each(|cut| *cut = false),
+            What::Flap { a, b, left, each } => self.flap(a, b, left, each),
+            What::Mend { links } => self.mend(&links),
+            What::EndSlow { host } => {
+                let own = &mut self.hosts[host];
+                if own.slow_until <= self.now {
+                    own.slow_each = 0;
+                }
+            }
+            What::RepairDisk { host } => self.hosts[host].is_disk_broken = false,
+            What::EndClockRate { host } => {
+                self.hosts[host].set_rate(self.now, None);
+                self.wake(host)?;
+            }
         }
         Ok(())
     }
 
-    fn arrive(&mut self, to: usize, from: usize, bytes: Vec<u8>) -> Result<(), Broken> {
-        if self.hosts[to].is_paused && !self.is_healed {
+    /// Tells the engine something; returns its answer to a submission.
+    pub(super) fn feed(&mut self, host: usize, input: Input) -> Option<Admit> {
+        let own = &mut self.hosts[host];
+        let ring = own.ring.as_mut()?;
+        let answer = input.apply(ring);
+        if let Some(journal) = &mut own.journal {
+            journal.inputs.push(input);
+        }
+        answer
+    }
+
+    fn arrive(&mut self, what: What) -> Result<(), Broken> {
+        let What::Arrive {
+            to,
+            from,
+            bytes,
+            is_corrupted,
+            is_due,
+        } = what
+        else {
+            return Ok(());
+        };
+        let own = &self.hosts[to];
+        let again = |is_due| What::Arrive {
+            to,
+            from,
+            bytes: Rc::clone(&bytes),
+            is_corrupted,
+            is_due,
+        };
+        if own.is_paused(self.now) {
             // The kernel's buffer keeps some.
             if self.prng.chance(300) {
-                let at = self.now + 5_000_000;
-                self.at(at, What::Arrive { to, from, bytes });
+                self.after(5_000_000, again(is_due));
+            } else {
+                self.outcome.faults.count(Fault::Loss);
             }
             return Ok(());
         }
-        let now = self.hosts[to].clock(self.now);
-        let port = Port {
-            host: host_id(from),
-            link: 0,
-        };
-        if let Some(ring) = &mut self.hosts[to].ring {
-            ring.on_frame(now, port, Frame { bytes: &bytes });
-            self.pump(to)?;
+        if !is_due && (own.slow_each > 0 || own.busy_until > self.now) {
+            let begins = own.busy_until.max(self.now);
+            if begins > self.now + BACKLOG_MAX {
+                self.outcome.faults.count(Fault::Loss);
+                return Ok(());
+            }
+            let at = begins + own.slow_each;
+            self.hosts[to].busy_until = at;
+            self.at(at, again(true));
+            return Ok(());
         }
-        Ok(())
+        if own.ring.is_none() {
+            return Ok(());
+        }
+        self.record(&[2, self.now, to as u64, from as u64, digest::of(&bytes)]);
+        self.tell(Some(to), true, || trace::received(from, &bytes));
+        let dropped = |cluster: &Self| {
+            let ring = cluster.hosts[to].ring.as_ref();
+            ring.map_or(0, Ring::frames_dropped)
+        };
+        let before = dropped(self);
+        let now = self.hosts[to].clock(self.now);
+        self.feed(to, Input::Frame { now, from, bytes });
+        if is_corrupted && dropped(self) != before + 1 {
+            let seen = format!("a corrupted frame from {from} to {to} was let in");
+            return Err(Broken {
+                guarantee: "integrity",
+                seen,
+            });
+        }
+        self.pump(to)
     }
 
     pub(super) fn wake(&mut self, host: usize) -> Result<(), Broken> {
         self.hosts[host].wake_at = None;
-        if self.hosts[host].is_paused {
+        if self.hosts[host].is_paused(self.now) {
             return Ok(());
         }
         let now = self.hosts[host].clock(self.now);
-        if let Some(ring) = &mut self.hosts[host].ring {
-            if ring.poll_timeout().is_some_and(|at| at <= now) {
-                ring.on_timeout(now);
-            }
-            self.pump(host)?;
-        }
-        Ok(())
-    }
-
-    fn durable(&mut self, host: usize, life: u64, id: u64, bytes: Vec<u8>) -> Result<(), Broken> {
-        if self.hosts[host].life != life || self.hosts[host].ring.is_none() {
-            return Ok(());
-        }
-        self.hosts[host].disk = Some(bytes);
-        let now = self.hosts[host].clock(self.now);
-        if let Some(ring) = &mut self.hosts[host].ring {
-            ring.on_durable(now, PersistId(id));
+        let ring = self.hosts[host].ring.as_ref();
+        if ring
+            .and_then(Ring::poll_timeout)
+            .is_some_and(|at| at <= now)
+        {
+            self.record(&[3, self.now, host as u64]);
+            self.feed(host, Input::Timeout(now));
         }
         self.pump(host)
     }
 
-    pub(super) fn submit(&mut self, host: usize) -> Result<(), Broken> {
-        if self.hosts[host].is_paused || self.hosts[host].ring.is_none() {
+    pub(super) fn submit(
+        &mut self,
+        host: usize,
+        len: usize,
+        label: Option<&String>,
+    ) -> Result<(), Broken> {
+        if self.hosts[host].is_paused(self.now) || self.hosts[host].ring.is_none() {
             return Ok(());
         }
-        let len = self.prng.index(self.plan.message_bytes_max + 1);
-        let mut bytes = vec![0; len];
-        bytes
-            .iter_mut()
-            .for_each(|byte| *byte = self.prng.next().to_le_bytes()[0]);
+        let content = (0..len).map(|_| self.prng.next().to_le_bytes()[0]);
+        let bytes: Rc<[u8]> = content.collect();
         let group = GroupId(u32::try_from(self.prng.below(3)).expect("small"));
-        let own = &mut self.hosts[host];
-        let now = own.clock(self.now);
-        let Some(ring) = &mut own.ring else {
-            return Ok(());
-        };
-        let submission = Submission {
+        let life = self.hosts[host].life;
+        let input = Input::Submit {
+            now: self.hosts[host].clock(self.now),
             group,
-            origin: 77 << 32 | own.life,
-            bytes: &bytes,
+            origin: 77 << 32 | life,
+            bytes: Rc::clone(&bytes),
         };
-        if let Admit::Taken(ticket) = ring.on_submit(now, submission) {
-            own.submitted += 1;
-            own.taken = ticket.0;
-            let name = (host_id(host).0, own.life, ticket.0);
+        if let Some(Admit::Taken(ticket)) = self.feed(host, input) {
+            self.hosts[host].taken = ticket.0;
+            let name = (host_id(host).0, life, ticket.0);
             self.checker.submitted(name, hash(group, &bytes));
+            // After a crash the number may be another message's.
+            self.labels.remove(&name);
+            if let Some(label) = label {
+                self.labels.insert(name, label.clone());
+                self.tell(Some(host), false, || format!("submits {label}"));
+            }
         }
         self.pump(host)
     }
 
+    fn restart(&mut self, host: usize) -> Result<(), Broken> {
+        // Healing may have started it before.
+        if self.hosts[host].ring.is_some() {
+            return Ok(());
+        }
+        if self.hosts[host].journal.is_some() {
+            return self.restore(host);
+        }
+        self.start(host)
+    }
+
+    /// A new life, from the small record alone.
     pub(super) fn start(&mut self, host: usize) -> Result<(), Broken> {
         let life = self.hosts[host].life + 1;
-        let stored = self.hosts[host].disk.as_ref();
+        let stored = self.hosts[host].record.as_ref();
         let stored = stored.map(|bytes| Record::parse(bytes).expect("it was written whole"));
         // The clock may be wrong; the record saves the day.
         let boot_inc = if self.prng.chance(800) {
@@ -144,13 +219,22 @@ impl Cluster<'_> {
             stored,
             seed: self.prng.next(),
             params: self.plan.params,
-            key: self.plan.sealed.then_some(key),
+            key: self.plan.is_sealed.then_some(key),
         };
+        self.record(&[4, self.now, host as u64, life]);
+        self.tell(Some(host), false, || format!("starts, life {life}"));
         let own = &mut self.hosts[host];
         own.life = life;
+        own.boot += 1;
         own.taken = 0;
-        own.is_paused = false;
-        own.ring = Some(Ring::member(&setup, own.clock(self.now)));
+        own.paused_until = 0;
+        own.wake_at = None;
+        own.seen = super::host::Seen::default();
+        let started = own.clock(self.now);
+        own.ring = Some(Ring::member(&setup, started));
+        if self.plan.has_journal {
+            own.journal = Some(Journal::new(setup, started));
+        }
         self.pump(host)
     }
 }
