@@ -42,3 +42,34 @@ pub fn too_rare(total: &Outcome) -> Vec<(Fault, u64)> {
     }
     rare.collect()
 }
+
+/// Branches of the engine that are taken rarely, and by many schedules always.
+const BRANCHES: [&str; 17] = [
+    "nacks",
+    "repairs",
+    "resends",
+    "relays",
+    "campaigns_planned",
+    "founded",
+    "tails_fetched",
+    "installed",
+    "cut",
+    "resubmitted",
+    "gaps",
+    "parks",
+    "wakes",
+    "admitted",
+    "leaves",
+    "fetches",
+    "fragmented",
+];
+
+/// Rare branches of the engine that were not taken at all; few schedules are not asked.
+#[must_use]
+pub fn never_taken(total: &Outcome) -> Vec<&'static str> {
+    if total.schedules < SCHEDULES_LEAST {
+        return Vec::new();
+    }
+    let is_missed = |name: &&str| total.counter(name) == 0;
+    BRANCHES.into_iter().filter(is_missed).collect()
+}

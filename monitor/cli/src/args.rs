@@ -7,7 +7,9 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Parser, Subcommand};
 use exo_monitor::config::GroupSettings;
 
-use crate::commands::{completions, config, demo, detach, members, preloaded, run, sockets, why};
+use crate::commands::{
+    completions, config, demo, detach, members, preloaded, run, sim, sockets, why,
+};
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 no monitor, 5 findings; \
     `exo run`: the program's own, or 125 exo failed, 126 the program cannot be served, \
@@ -55,6 +57,9 @@ pub(crate) enum Command {
     Doctor,
     /// Watch unmodified programs share one order.
     Demo(demo::DemoArgs),
+    /// Many hosts of a ring in one process, with faults: run schedules, or show one.
+    #[command(subcommand)]
+    Sim(sim::SimCommand),
     /// Completions for a shell.
     Completions(completions::CompletionsArgs),
     /// The versions of this program and of the monitor.

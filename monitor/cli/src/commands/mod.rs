@@ -9,6 +9,7 @@ pub(crate) mod groups;
 pub(crate) mod members;
 pub(crate) mod preloaded;
 pub(crate) mod run;
+pub(crate) mod sim;
 pub(crate) mod sockets;
 pub(crate) mod status;
 pub(crate) mod version;
@@ -32,6 +33,7 @@ pub(crate) fn run(args: &Args, out: &Output) -> anyhow::Result<ExitCode> {
         Command::Config(config) => config::run(config, out),
         Command::Doctor => doctor::run(socket, out),
         Command::Demo(demo) => demo::run(demo, out),
+        Command::Sim(sim) => sim::run(sim, out),
         Command::Completions(completions) => completions::run(completions, out),
         Command::Version => version::run(socket, out),
         Command::Detach(detach) => detach::run(detach),
