@@ -48,8 +48,11 @@ pub fn row(line: &Line) -> String {
     }
 }
 
-/// An epoch: its number and who founded it.
+/// An epoch: its number and who founded it; `-` before the first.
 pub(crate) fn epoch(epoch: Epoch) -> String {
+    if epoch == Epoch(0) {
+        return "-".to_owned();
+    }
     let founder = usize::from(epoch.founder().0);
     let founder = if founder < HOSTS_MAX {
         letter(founder)
