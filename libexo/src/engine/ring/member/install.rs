@@ -333,7 +333,9 @@ impl Member {
     // Coming in.
 
     pub(super) fn ask_to_join(&mut self) {
-        let is_in = !self.is_amnesiac && self.log.ring().contains(self.me);
+        // A host that came back to a resting ring of which it is a member has promised more than
+        // it entered; nobody would notice.
+        let is_in = self.can_work() && self.log.ring().contains(self.me);
         let is_virgin = !self.is_amnesiac && self.joined == Epoch(0) && !self.knows_ring;
         if is_in || is_virgin || self.is_leaving {
             self.join_delay = self.params.times.join_min;
