@@ -170,7 +170,9 @@ impl<'a> Words<'a> {
     fn span(&mut self) -> Read<u64> {
         let word = self.word("a time")?;
         let digits = word.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
-        let unit = UNITS.iter().find(|(name, _)| *name == &word[digits.len()..]);
+        let unit = UNITS
+            .iter()
+            .find(|(name, _)| *name == &word[digits.len()..]);
         let number = digits.parse::<u64>().ok();
         let span = unit.and_then(|(_, unit)| number?.checked_mul(*unit));
         span.ok_or_else(|| format!("{word:?} is no time such as 10us, 1ms or 2s"))

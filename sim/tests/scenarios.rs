@@ -44,7 +44,12 @@ fn a_failing_schedule_shrinks_to_what_makes_it_fail() {
     assert_eq!(failure.guarantee, "expectation");
     let small = shrink(&plan, &failure, 1000);
     // Without the message it is not delivered, either.
-    let steps: Vec<_> = small.plan.steps.iter().map(|step| step.act.to_string()).collect();
+    let steps: Vec<_> = small
+        .plan
+        .steps
+        .iter()
+        .map(|step| step.act.to_string())
+        .collect();
     assert_eq!(steps, ["expect delivered lost at C"]);
     assert_eq!((small.plan.loss, small.plan.is_sealed), (0, false));
     let again = shrink(&plan, &failure, 1000);
@@ -58,7 +63,12 @@ fn what_two_steps_cause_together_keeps_both() {
     let plan = scenario::parse(text).expect("it is understood");
     let failure = run(&plan).expect_err("B has it");
     let small = shrink(&plan, &failure, 1000);
-    let steps: Vec<_> = small.plan.steps.iter().map(|step| step.act.to_string()).collect();
+    let steps: Vec<_> = small
+        .plan
+        .steps
+        .iter()
+        .map(|step| step.act.to_string())
+        .collect();
     assert_eq!(steps, ["submit A secret 20", "expect missing secret at B"]);
 }
 

@@ -214,7 +214,8 @@ impl World {
             if self.state(host).counters.campaigns > campaigns {
                 return self.state(host).promised.0;
             }
-            self.sent.retain(|sent| !matches!(sent.kind, Kind::Probe | Kind::ProbeAck));
+            self.sent
+                .retain(|sent| !matches!(sent.kind, Kind::Probe | Kind::ProbeAck));
         }
         panic!("{host} never asks for promises");
     }
@@ -258,9 +259,11 @@ impl World {
     /// A host gets what it lacks of the log from another.
     fn fetches(&mut self, host: usize, from: usize) {
         while self.try_take(from, host, Kind::Fetch, None) {
-            self.sent.retain(|sent| (sent.from, sent.kind) != (host, Kind::Fetch));
+            self.sent
+                .retain(|sent| (sent.from, sent.kind) != (host, Kind::Fetch));
             self.takes(host, from, Kind::Fetched, None);
-            self.sent.retain(|sent| (sent.from, sent.kind) != (from, Kind::Fetched));
+            self.sent
+                .retain(|sent| (sent.from, sent.kind) != (from, Kind::Fetched));
         }
     }
 
@@ -287,7 +290,11 @@ impl World {
             let (own, other) = (log(host), log(A));
             let both = own.len().min(other.len());
             assert!(both > 0, "{host} shares nothing with A");
-            assert_eq!(own[own.len() - both..], other[other.len() - both..], "{host}");
+            assert_eq!(
+                own[own.len() - both..],
+                other[other.len() - both..],
+                "{host}"
+            );
         }
     }
 }
@@ -300,11 +307,17 @@ fn promise_of_an_incarnation_that_is_over_counts_for_nothing() {
     world.found_at_d(lower);
     world.takes(A, D, Kind::Install, Some(lower));
     world.fetches(A, D);
-    assert!(!world.state(A).is_amnesiac, "D knew of A's restart and admits it");
+    assert!(
+        !world.state(A).is_amnesiac,
+        "D knew of A's restart and admits it"
+    );
     world.takes(B, D, Kind::Install, Some(lower));
     let before = world.state(B).marks.agreed();
     world.takes(B, A, Kind::Turn, Some(lower));
-    assert!(world.state(B).marks.agreed() > before, "D, A and B are a majority");
+    assert!(
+        world.state(B).marks.agreed() > before,
+        "D, A and B are a majority"
+    );
 
     // C never saw the INSTALL. It promises E's epoch; A's old promise arrives as well.
     world.takes(C, E, Kind::Prepare, Some(higher));
@@ -315,7 +328,10 @@ fn promise_of_an_incarnation_that_is_over_counts_for_nothing() {
     }
     let state = world.state(E);
     assert_eq!(state.counters.void_promises, 1, "C told E of A's restart");
-    assert!(state.joined.0 < higher, "E has no majority of living promises");
+    assert!(
+        state.joined.0 < higher,
+        "E has no majority of living promises"
+    );
     world.heals();
 }
 
@@ -329,8 +345,12 @@ fn an_incarnation_that_the_founder_did_not_know_is_not_admitted() {
     world.takes(D, A, Kind::Join, None);
     world.found_at_d(lower);
     world.takes(A, D, Kind::Install, Some(lower));
+    world.fetches(A, D);
     let state = world.state(A);
-    assert!(state.is_amnesiac && state.joined.0 == 0, "A is not admitted");
+    assert!(
+        state.is_amnesiac && state.joined.0 == 0,
+        "A is not admitted"
+    );
 
     // E's epoch may count A's old promise: nobody counts A in the lower one. It ends where C's log
     // does, and what D wrote is cut.

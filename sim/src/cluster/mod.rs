@@ -166,10 +166,7 @@ pub fn run(plan: &Plan) -> Result<Outcome, Failure> {
 /// # Errors
 ///
 /// The first [`Failure`] found.
-pub fn run_watched<'a>(
-    plan: &'a Plan,
-    watch: Option<Watch<'a>>,
-) -> Result<Outcome, Failure> {
+pub fn run_watched<'a>(plan: &'a Plan, watch: Option<Watch<'a>>) -> Result<Outcome, Failure> {
     SEED.set((plan.seed, plan.hosts));
     let mut cluster = Cluster::new(plan, watch);
     let result = cluster.run();

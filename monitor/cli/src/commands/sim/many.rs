@@ -45,7 +45,9 @@ pub(super) fn hosts(text: &str) -> Result<RangeInclusive<usize>, String> {
         (Ok(least), Ok(most)) if 2 <= least && least <= most && most <= HOSTS_MAX => {
             Ok(least..=most)
         }
-        _ => Err(format!("write a number from 2 to {HOSTS_MAX}, or two such as 3-7")),
+        _ => Err(format!(
+            "write a number from 2 to {HOSTS_MAX}, or two such as 3-7"
+        )),
     }
 }
 

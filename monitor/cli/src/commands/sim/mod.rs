@@ -32,7 +32,10 @@ pub(crate) fn run(command: &SimCommand, out: &Output) -> anyhow::Result<ExitCode
 
 /// An assertion of the engine that does not hold is a violation like any other: it ends this
 /// process with the code of one, and names the schedule.
-#[allow(clippy::exit, reason = "a panic of another thread has no other way to an exit code")]
+#[allow(
+    clippy::exit,
+    reason = "a panic of another thread has no other way to an exit code"
+)]
 fn end_at_panics() {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {

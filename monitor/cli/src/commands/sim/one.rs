@@ -105,7 +105,9 @@ fn plan(args: &SimReplayArgs) -> anyhow::Result<Plan> {
             Stop::new(FAILED, what, "docs/testing.md says what a scenario may say").into()
         });
     }
-    let seed = args.seed.context("give a SEED, or a file after --scenario")?;
+    let seed = args
+        .seed
+        .context("give a SEED, or a file after --scenario")?;
     Ok(Plan::new(seed, args.hosts.clone()))
 }
 
