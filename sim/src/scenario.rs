@@ -74,8 +74,8 @@ impl Plan {
         match word {
             "seed" => self.seed = words.number("a seed")?,
             "end" => self.end = words.span()?,
-            "delay" => self.delay = words.from_to()?,
-            "sync" => self.sync = words.from_to()?,
+            "delay" => self.delay = words.span_to_span()?,
+            "sync" => self.sync = words.span_to_span()?,
             "loss" => self.loss = words.number("frames of 1000")?,
             "duplicate" => self.duplication = words.number("frames of 1000")?,
             "corrupt" => self.corruption = words.number("frames of 1000")?,
@@ -193,7 +193,7 @@ impl<'a> Words<'a> {
         self.span()
     }
 
-    fn from_to(&mut self) -> Read<(u64, u64)> {
+    fn span_to_span(&mut self) -> Read<(u64, u64)> {
         let least = self.span()?;
         self.literal("to")?;
         let most = self.span()?;

@@ -32,6 +32,10 @@ struct Sent {
     bytes: Vec<u8>,
 }
 
+fn id(host: usize) -> HostId {
+    HostId(u8::try_from(host).expect("one of five"))
+}
+
 struct World {
     hosts: Vec<Ring>,
     records: Vec<Option<Record>>,
@@ -79,7 +83,7 @@ impl World {
 
     fn start(&self, host: usize) -> Ring {
         let setup = Setup {
-            me: HostId(u8::try_from(host).unwrap()),
+            me: id(host),
             hosts: HOSTS,
             ring: RING,
             boot_inc: self.clocks[host].0,
@@ -149,7 +153,7 @@ impl World {
     fn take(&mut self, host: usize, index: usize) {
         let Sent { from, bytes, .. } = &self.sent[index];
         let port = Port {
-            host: HostId(u8::try_from(*from).unwrap()),
+            host: id(*from),
             link: 0,
         };
         let bytes = bytes.clone();
@@ -181,7 +185,7 @@ impl World {
         while !self.sent.is_empty() {
             for sent in std::mem::take(&mut self.sent) {
                 let port = Port {
-                    host: HostId(u8::try_from(sent.from).unwrap()),
+                    host: id(sent.from),
                     link: 0,
                 };
                 for to in (0..HOSTS).filter(|to| *to != sent.from) {

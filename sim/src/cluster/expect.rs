@@ -59,7 +59,7 @@ impl Cluster<'_> {
             }
             Expect::Gapless(hosts) => {
                 for host in hosts.iter() {
-                    if !state(host).is_some_and(|state| state.counters.gaps == 0) {
+                    if state(host).is_none_or(|state| state.counters.gaps > 0) {
                         return wrong(format!("{} did", letter(host)));
                     }
                 }
