@@ -76,6 +76,12 @@ impl Checker {
             .map_or(0, |history| history.highest)
     }
 
+    /// The highest place that anybody has delivered.
+    #[must_use]
+    pub fn last_place(&self) -> u64 {
+        self.at.keys().next_back().copied().unwrap_or(0)
+    }
+
     /// Where a message stands in the order, if anybody has delivered it.
     #[must_use]
     pub fn place(&self, name: Name) -> Option<u64> {

@@ -97,10 +97,11 @@ impl Cluster<'_> {
         })
     }
 
-    /// All have delivered up to the same place.
+    /// All have delivered up to the same place, and nothing beyond it was ever delivered.
     fn is_level(&self) -> bool {
         let place = |host: usize| self.checker.highest(self.name(host));
-        (1..self.plan.hosts).all(|host| place(host) == place(0))
+        let last = self.checker.last_place();
+        (0..self.plan.hosts).all(|host| place(host) == last)
     }
 
     /// Whatever a host of the last lives took is in the order.
