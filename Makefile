@@ -7,6 +7,8 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 BENCH   ?=
 FUZZ_SECONDS ?= 600
+# About three minutes on two processors; make soak runs the long variant.
+SCHEDULES ?= $(if $(EXO_SOAK),100000,15000)
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo test fuzz soak bench install uninstall clean \
@@ -38,9 +40,9 @@ fuzz: ## every fuzz target for FUZZ_SECONDS (600), guided by coverage; needs car
 	  cargo fuzz run --sanitizer none $$target fuzz/corpus/$$target fuzz/regressions/$$target -- \
 	    -max_total_time=$(FUZZ_SECONDS); done
 
-soak: ## the long variants: exhaustive models, members killed for a minute, a hostile member, many datagrams
+soak: ## the long variants: 100,000 schedules, exhaustive models, members killed for a minute, a hostile member
 	@tools/needs.sh cargo cc python3 socat ip unshare sockperf iperf
-	@EXO_SOAK=1 tools/steps.sh models build compat
+	@EXO_SOAK=1 tools/steps.sh sim models build compat
 
 bench: ## the kernel's multicast and Exo, the same programs, one run
 	@tools/needs.sh cargo cc ip
@@ -77,8 +79,10 @@ unit: ## step: unit, property and process tests
 	fi
 	cargo test --doc -p libexo -p exo-monitor
 
-sim: ## step: hundreds of schedules of many hosts, optimised
+sim: ## step: scenarios, scripted runs and thousands of schedules of many hosts, optimised
 	cargo test --release -p exo-sim
+	cargo build --release -p exo-cli
+	$(RELEASE)/exo sim run --schedules $(SCHEDULES)
 
 models: ## step: the ring's rules and the published ones, state by state, optimised
 	cargo test --release -p exo-models $(if $(EXO_SOAK),-- --include-ignored --test-threads=1)

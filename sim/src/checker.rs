@@ -84,6 +84,12 @@ impl Checker {
         self.at.keys().next_back().copied().unwrap_or(0)
     }
 
+    /// Whether anybody has delivered something from this place on, up to before that one.
+    #[must_use]
+    pub fn has_any(&self, from: u64, to: u64) -> bool {
+        self.at.range(from..to).next().is_some()
+    }
+
     /// Where a message stands in the order, if anybody has delivered it.
     #[must_use]
     pub fn place(&self, name: Name) -> Option<u64> {

@@ -4,10 +4,10 @@ use core::fmt;
 
 use libexo::engine::ring::Counters;
 
-use crate::plan::FAULTS;
+use crate::fault::Counts;
 
 /// What a schedule came to.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Outcome {
     /// Schedules added up.
     pub schedules: u64,
@@ -15,18 +15,21 @@ pub struct Outcome {
     pub events: u64,
     /// Deliveries checked.
     pub deliveries: u64,
-    /// Faults of each kind, in the order of [`crate::plan::FAULTS`].
-    pub faults: [u64; FAULTS.len()],
-    /// Frames sent, lost, doubled and altered.
-    pub frames: [u64; 4],
+    /// Frames sent, one for each receiver.
+    pub frames: u64,
+    /// How often each kind of fault came.
+    pub faults: Counts,
     /// Schedules that had to make progress after healing, and did.
     pub healed: u64,
     /// The longest of these took so many virtual milliseconds.
     pub heal_ms_max: u64,
+    /// Schedules that were run twice, with the same history.
+    pub repeated: u64,
     /// Engines' counters at the end of each life, added up by name.
     pub counters: Vec<(&'static str, u64)>,
-    /// Hash of everything that was delivered, for comparing two runs.
-    pub trace: u64,
+    /// Digest of the whole history: every event with its time, every frame's bytes, every
+    /// delivery, every loss.
+    pub history: u64,
 }
 
 impl Outcome {
@@ -35,17 +38,12 @@ impl Outcome {
         self.schedules += other.schedules;
         self.events += other.events;
         self.deliveries += other.deliveries;
+        self.frames += other.frames;
+        self.faults += other.faults;
         self.healed += other.healed;
         self.heal_ms_max = self.heal_ms_max.max(other.heal_ms_max);
-        self.trace ^= other.trace;
-        self.faults
-            .iter_mut()
-            .zip(other.faults)
-            .for_each(|(sum, more)| *sum += more);
-        self.frames
-            .iter_mut()
-            .zip(other.frames)
-            .for_each(|(sum, more)| *sum += more);
+        self.repeated += other.repeated;
+        self.history = self.history.wrapping_add(other.history);
         for (name, more) in &other.counters {
             self.count(name, *more);
         }
@@ -100,23 +98,44 @@ impl Outcome {
     }
 }
 
+/// The command that replays a schedule.
+#[must_use]
+pub fn replay_command(seed: u64, hosts: usize) -> String {
+    format!("exo sim replay {seed} --hosts {hosts}")
+}
+
 /// Why a schedule failed.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Failure {
     /// The schedule.
     pub seed: u64,
+    /// How many hosts it has.
+    pub hosts: usize,
     /// Virtual time, in microseconds.
     pub at_us: u64,
-    /// What is wrong.
-    pub what: String,
+    /// Which guarantee does not hold.
+    pub guarantee: &'static str,
+    /// What was seen.
+    pub seen: String,
+}
+
+impl Failure {
+    /// The command that replays it.
+    #[must_use]
+    pub fn replay(&self) -> String {
+        replay_command(self.seed, self.hosts)
+    }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} at {} µs; replay with: cargo run --release -p exo-sim -- {}",
-            self.what, self.at_us, self.seed
+            "{}: {} at {} µs; replay with: {}",
+            self.guarantee,
+            self.seen,
+            self.at_us,
+            self.replay()
         )
     }
 }

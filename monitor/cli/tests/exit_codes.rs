@@ -443,6 +443,52 @@ fn doctor_finds_a_missing_shim() {
 }
 
 #[test]
+fn schedules_are_run_counted_and_replayed() {
+    let world = World::new();
+    let ran = world.run("sim run --schedules 3 --hosts 3 --jobs 2");
+    ran.expect(0, "power cut of all", "3 of 3 schedules");
+    assert_eq!(ran.stdout.lines().last(), Some("3 schedules, 0 violations"));
+    let document = world.run("sim run --schedules 3 --hosts 3 --json").json();
+    assert_eq!(document["schema"], "exo.sim-run/1");
+    assert_eq!(document["schedules"], 3);
+    assert_eq!(document["violations"].as_array().unwrap().len(), 0);
+    assert!(ran.stdout.contains(document["history"].as_str().unwrap()));
+
+    let replayed = world.run("sim replay 2 --hosts 3");
+    replayed.expect(0, "the faults end", "");
+    let traced = world.run("sim replay 2 --hosts 3 --trace");
+    traced.expect(0, "<A turn", "");
+    let document = world.run("sim replay 2 --hosts 3 --json").json();
+    assert_eq!(document["schema"], "exo.sim-replay/1");
+    assert_eq!(document["hosts"], 3);
+
+    // What is printed is the schedule itself.
+    let printed = world.run("sim replay 2 --hosts 3 --print");
+    world.file("printed", &printed.stdout);
+    let again = world.run("sim replay --scenario @/printed");
+    assert_eq!(again.stdout, replayed.stdout);
+}
+
+#[test]
+fn broken_expectation_of_a_scenario_ends_with_1() {
+    let world = World::new();
+    let story = "hosts 3\nat 300ms submit A m\nat 900ms expect missing m at B\nend 1s\n";
+    world.file("story", story);
+    let answer = world.run("sim replay --scenario @/story");
+    answer.expect(1, "does not hold: expectation: missing m at B", "");
+    world.file("nonsense", "hosts 3\nat 1s sing\n");
+    let answer = world.run("sim replay --scenario @/nonsense --json");
+    answer.expect(1, "line 2: nobody can", "docs/testing.md");
+    world.run("sim replay").expect(2, "", "SEED");
+    world
+        .run("sim run --hosts 1")
+        .expect(2, "", "a number from 2 to 26");
+    world
+        .run("sim run --schedules 0")
+        .expect(2, "", "--schedules");
+}
+
+#[test]
 fn version_and_completions_need_nobody() {
     let world = World::new();
     world

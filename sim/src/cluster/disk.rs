@@ -1,26 +1,28 @@
-//! The disk of a host: its small record and its journal. A crash loses what was not synced, but
-//! perhaps not all of it.
+//! Disks: records and units of the journal reach them one after the other, slowly or not at all;
+//! what a crash leaves.
 
 use std::collections::VecDeque;
 
 use libexo::engine::ring::{Memory, Ring};
-use libexo::engine::{LogRecord, Record, Unit};
+use libexo::engine::{LogRecord, Record, Unit, UnitId};
 use libexo::ids::Position;
+use libexo::wire::record::Record as SmallRecord;
 
 use super::{Cluster, What};
 use crate::checker::Broken;
+use crate::fault::Fault;
 
 /// The journal of one host.
 #[derive(Debug, Default)]
 pub(super) struct Journal {
     /// Handed over, and not synced.
     pending: VecDeque<Unit>,
-    free: u64,
+    is_syncing: bool,
     generation: u64,
     base: Position,
     entries: Vec<Vec<u8>>,
     state: Option<Vec<u8>>,
-    /// Below here the owner said that it needs nothing.
+    /// Up to here the owner said that it needs nothing.
     needed_after: Position,
 }
 
@@ -29,13 +31,21 @@ impl Journal {
         Position(self.base.0 + self.entries.len() as u64)
     }
 
+    /// Whether it makes a host of this generation one that remembers.
+    const fn is_of(&self, generation: u64) -> bool {
+        generation != 0 && self.generation == generation && self.state.is_some()
+    }
+
     fn apply(&mut self, record: LogRecord) {
         match record {
             LogRecord::Begin { generation } => {
-                self.generation = generation;
-                self.base = Position(0);
-                self.entries.clear();
-                self.state = None;
+                let pending = std::mem::take(&mut self.pending);
+                *self = Self {
+                    pending,
+                    is_syncing: self.is_syncing,
+                    generation,
+                    ..Self::default()
+                };
             }
             LogRecord::Entry { position, bytes } => {
                 assert_eq!(position, self.tail().next(), "an entry follows the tail");
@@ -59,28 +69,36 @@ impl Journal {
     }
 
     fn sync(&mut self, id: u64) {
-        while self.pending.front().is_some_and(|unit| unit.id.0 <= id) {
-            let unit = self.pending.pop_front().expect("it is there");
-            unit.records
-                .into_iter()
-                .for_each(|record| self.apply(record));
+        while self.pending.front().is_some_and(|unit| unit.id.0 <= id)
+            && let Some(unit) = self.pending.pop_front()
+        {
+            let records = unit.records.into_iter();
+            records.for_each(|record| self.apply(record));
         }
         // Old segments go.
         let gone = self.needed_after.0.saturating_sub(self.base.0);
-        let gone = usize::try_from(gone)
-            .unwrap_or(usize::MAX)
-            .min(self.entries.len());
+        let gone =
+            usize::try_from(gone).map_or(self.entries.len(), |gone| gone.min(self.entries.len()));
         self.entries.drain(..gone);
         self.base = Position(self.base.0 + gone as u64);
     }
 }
 
 impl Cluster<'_> {
-    /// Records reach the disk one after the other.
-    pub(super) fn write(&mut self, host: usize, life: u64, record: Record) {
-        let begins = self.hosts[host].disk_free.max(self.now);
-        let at = begins + 10_000 + self.prng.below(3_000_000);
-        self.hosts[host].disk_free = at;
+    /// When a write that is handed to the disk now will be done.
+    fn disk_done(&mut self, host: usize) -> u64 {
+        let (least, most) = self.plan.sync;
+        let drawn = least + self.prng.below(most - least);
+        let own = &mut self.hosts[host];
+        let (each, until) = own.disk_slow;
+        let slow = if until > self.now { each } else { 0 };
+        own.disk_free = own.disk_free.max(self.now) + drawn + slow;
+        own.disk_free
+    }
+
+    pub(super) fn write(&mut self, host: usize, record: Record) {
+        let at = self.disk_done(host);
+        let life = self.hosts[host].life;
         let (id, bytes) = (record.id.0, record.bytes);
         self.at(
             at,
@@ -93,64 +111,123 @@ impl Cluster<'_> {
         );
     }
 
-    /// Units reach the journal in order, several with one sync.
-    pub(super) fn journal(&mut self, host: usize, life: u64, ring: &mut Ring) {
+    /// Units for the journal; one sync is under way at a time, with all that came before it.
+    pub(super) fn append(&mut self, host: usize, units: Vec<Unit>) {
+        self.hosts[host].journal.pending.extend(units);
+        self.begin_sync(host);
+    }
+
+    fn begin_sync(&mut self, host: usize) {
         let journal = &mut self.hosts[host].journal;
-        let before = journal.pending.len();
-        while let Some(unit) = ring.poll_journal() {
-            journal.pending.push_back(unit);
-        }
-        if journal.pending.len() == before {
+        let Some(last) = journal.pending.back().filter(|_| !journal.is_syncing) else {
             return;
-        }
-        let id = journal.pending.back().expect("just handed over").id.0;
-        let at = journal.free.max(self.now) + 10_000 + self.prng.below(self.plan.sync_most);
-        self.hosts[host].journal.free = at;
+        };
+        let id = last.id.0;
+        journal.is_syncing = true;
+        let life = self.hosts[host].life;
+        let at = self.disk_done(host);
         self.at(at, What::Synced { host, life, id });
     }
 
-    pub(super) fn synced(&mut self, host: usize, life: u64, id: u64) -> Result<(), Broken> {
-        if self.hosts[host].life != life || self.hosts[host].ring.is_none() {
+    /// Whether a write of this life is done.
+    fn is_written(&mut self, host: usize, life: u64) -> bool {
+        let own = &self.hosts[host];
+        if own.life != life || own.ring.is_none() {
+            return false;
+        }
+        if own.is_disk_broken && !self.is_healed {
+            self.outcome.faults.count(Fault::DiskError);
+            self.tell(Some(host), false, || "disk error, halts".to_owned());
+            let at = self.hosts[host].repaired_at;
+            self.crash(host);
+            self.at(at, What::Restart { host });
+            return false;
+        }
+        true
+    }
+
+    pub(super) fn durable(
+        &mut self,
+        host: usize,
+        life: u64,
+        id: u64,
+        bytes: Vec<u8>,
+    ) -> Result<(), Broken> {
+        if !self.is_written(host, life) {
             return Ok(());
         }
-        self.hosts[host].journal.sync(id);
-        let now = self.hosts[host].clock(self.now);
-        if let Some(ring) = &mut self.hosts[host].ring {
-            ring.on_synced(now, libexo::engine::UnitId(id));
-        }
+        self.record(&[5, self.now, host as u64, id]);
+        self.hosts[host].record = Some(bytes);
+        self.on_durable(host, id);
         self.pump(host)
     }
 
-    /// The host's power is cut. Some of what was under way to its journal has reached it.
-    pub(super) fn cut_power(&mut self, host: usize) {
-        if self.hosts[host].ring.is_none() {
-            return;
+    pub(super) fn synced(&mut self, host: usize, life: u64, id: u64) -> Result<(), Broken> {
+        if !self.is_written(host, life) {
+            return Ok(());
         }
+        self.record(&[6, self.now, host as u64, id]);
+        let own = &mut self.hosts[host];
+        own.journal.is_syncing = false;
+        own.journal.sync(id);
+        self.begin_sync(host);
+        self.tell_ring(host, |ring, now| ring.on_synced(now, UnitId(id)));
+        self.pump(host)
+    }
+
+    /// The engine is gone, and with it what was not synced; some of what was under way to the
+    /// journal has reached it.
+    pub(super) fn crash(&mut self, host: usize) {
         self.count_life(host);
         let journal = &self.hosts[host].journal;
         let ids: Vec<u64> = journal.pending.iter().map(|unit| unit.id.0).collect();
         let reached = self.prng.index(ids.len() + 1);
+        let lost = ids.len() - reached;
         let own = &mut self.hosts[host];
         own.ring = None;
+        own.disk_free = self.now;
         if let Some(id) = ids[..reached].last() {
             own.journal.sync(*id);
         }
         own.journal.pending.clear();
-        own.journal.free = 0;
+        own.journal.is_syncing = false;
+        let generation = self.generation_of(host);
+        let own = &mut self.hosts[host];
+        own.has_forgotten = generation != 0 && !own.journal.is_of(generation);
+        self.record(&[7, self.now, host as u64, lost as u64]);
+        if lost > 0 {
+            self.outcome.faults.count(Fault::LostTail);
+        }
+        self.tell(Some(host), false, || format!("down, {lost} units lost"));
     }
 
-    /// What the journal holds at a start, if the host has one and it is of this generation.
-    pub(super) fn memory(&self, host: usize, generation: u64) -> Option<Memory> {
+    /// What the small record says at a start.
+    pub(super) fn stored(&self, host: usize) -> Option<SmallRecord> {
+        let bytes = self.hosts[host].record.as_ref();
+        bytes.map(|bytes| SmallRecord::parse(bytes).expect("it was written whole"))
+    }
+
+    fn generation_of(&self, host: usize) -> u64 {
+        self.stored(host).map_or(0, |stored| stored.generation)
+    }
+
+    /// What the journal holds at a start, if it is of the host's generation.
+    pub(super) fn memory(&self, host: usize) -> Option<Memory> {
         let journal = &self.hosts[host].journal;
         let state = journal.state.as_ref()?;
-        if journal.generation != generation || generation == 0 {
+        if !journal.is_of(self.generation_of(host)) {
             return None;
         }
         let memory = Memory::read(self.plan.hosts, state, journal.base, &journal.entries);
         Some(memory.expect("the engine wrote it"))
     }
 
-    pub(super) fn lose_disk(&mut self, host: usize) {
-        self.hosts[host].journal = Journal::default();
+    /// It forgot, and is admitted again: it counts as one that remembers, and will after a crash.
+    pub(super) fn is_back(&self, host: usize, ring: &Ring) -> bool {
+        let is_kept = || {
+            let journal = &self.hosts[host].journal;
+            !self.plan.has_journal || journal.is_of(self.generation_of(host))
+        };
+        ring.marks().agreed() > Position(0) && is_kept()
     }
 }

@@ -1,19 +1,27 @@
 //! What happens to a host: frames, alarms, records on disk, submissions, starts.
 
+use std::rc::Rc;
+
 use libexo::engine::ring::{Ring, Setup};
 use libexo::engine::{Admit, Engine, Frame, PersistId, Port, Submission};
 use libexo::ids::GroupId;
-use libexo::wire::auth::Protection;
+use libexo::time::Time;
+use libexo::wire::auth::{Mode, Protection};
+use libexo::wire::digest;
 use libexo::wire::key::Key;
-use libexo::wire::record::Record;
 
 use super::{Cluster, RING, What, hash, host_id};
 use crate::checker::Broken;
+use crate::fault::Fault;
+use crate::trace;
+
+/// A slow host that is behind by more loses what comes: its buffer is full.
+const BACKLOG_MAX: u64 = 300_000_000;
 
 impl Cluster<'_> {
     pub(super) fn happen(&mut self, what: What) -> Result<(), Broken> {
         match what {
-            What::Arrive { to, from, bytes } => self.arrive(to, from, bytes)?,
+            What::Arrive { .. } => self.arrive(what)?,
             // An alarm that was set for a later time is void.
             What::Wake { host } if self.hosts[host].wake_at == Some(self.now) => self.wake(host)?,
             What::Wake { .. } => {}
@@ -24,113 +32,180 @@ impl Cluster<'_> {
                 bytes,
             } => self.durable(host, life, id, bytes)?,
             What::Synced { host, life, id } => self.synced(host, life, id)?,
-            What::Submit { host } => self.submit(host)?,
-            What::Fault { number } => self.fault(number)?,
-            What::Restart { host } => {
-                // Healing may have started it before.
-                if self.hosts[host].ring.is_none() {
-                    self.start(host)?;
-                }
+            What::Step { index } => {
+                self.record(&[1, self.now, index as u64]);
+                self.act(index)?;
             }
+            What::Restart { host } => self.restart(host)?,
             What::Resume { host } => {
-                self.hosts[host].is_paused = false;
-                self.wake(host)?;
+                if !self.hosts[host].is_paused(self.now) {
+                    self.tell(Some(host), false, || "goes on".to_owned());
+                    self.wake(host)?;
+                }
             }
             What::Rejoin { host } => {
-                let now = self.hosts[host].clock(self.now);
-                if let Some(ring) = &mut self.hosts[host].ring {
-                    ring.rejoin(now);
-                }
+                self.tell_ring(host, Ring::rejoin);
                 self.pump(host)?;
             }
-            What::Flap { left } => self.flap(left),
-            What::HealLinks => self.cut.iter_mut().flatten().for_each(|cut| *cut = false),
+            What::Flap { a, b, left, each } => self.flap(a, b, left, each),
+            What::Mend { links } => self.mend(&links),
+            What::EndSlow { host } => {
+                let own = &mut self.hosts[host];
+                if own.slow_until <= self.now {
+                    own.slow_each = 0;
+                }
+            }
+            What::RepairDisk { host } => self.hosts[host].is_disk_broken = false,
+            What::EndClockRate { host } => {
+                self.hosts[host].set_rate(self.now, None);
+                self.wake(host)?;
+            }
         }
         Ok(())
     }
 
-    fn arrive(&mut self, to: usize, from: usize, bytes: Vec<u8>) -> Result<(), Broken> {
-        if self.hosts[to].is_paused && !self.is_healed {
+    /// Tells the engine of a host something, with what its clock shows; nothing if it is down.
+    pub(super) fn tell_ring<T>(
+        &mut self,
+        host: usize,
+        tell: impl FnOnce(&mut Ring, Time) -> T,
+    ) -> Option<T> {
+        let own = &mut self.hosts[host];
+        let now = own.clock(self.now);
+        own.ring.as_mut().map(|ring| tell(ring, now))
+    }
+
+    pub(super) fn on_durable(&mut self, host: usize, id: u64) {
+        self.tell_ring(host, |ring, now| ring.on_durable(now, PersistId(id)));
+    }
+
+    fn arrive(&mut self, what: What) -> Result<(), Broken> {
+        let What::Arrive {
+            to,
+            from,
+            bytes,
+            is_corrupted,
+            is_due,
+        } = what
+        else {
+            return Ok(());
+        };
+        let own = &self.hosts[to];
+        let again = |is_due| What::Arrive {
+            to,
+            from,
+            bytes: Rc::clone(&bytes),
+            is_corrupted,
+            is_due,
+        };
+        if own.is_paused(self.now) {
             // The kernel's buffer keeps some.
             if self.prng.chance(300) {
-                let at = self.now + 5_000_000;
-                self.at(at, What::Arrive { to, from, bytes });
+                self.after(5_000_000, again(is_due));
+            } else {
+                self.outcome.faults.count(Fault::Loss);
             }
             return Ok(());
         }
-        let now = self.hosts[to].clock(self.now);
+        if !is_due && (own.slow_each > 0 || own.busy_until > self.now) {
+            let begins = own.busy_until.max(self.now);
+            if begins > self.now + BACKLOG_MAX {
+                self.outcome.faults.count(Fault::Loss);
+                return Ok(());
+            }
+            let at = begins + own.slow_each;
+            self.hosts[to].busy_until = at;
+            self.at(at, again(true));
+            return Ok(());
+        }
+        if own.ring.is_none() {
+            return Ok(());
+        }
+        self.record(&[2, self.now, to as u64, from as u64, digest::of(&bytes)]);
+        self.tell(Some(to), true, || trace::received(from, &bytes));
+        let dropped = |cluster: &Self| {
+            let ring = cluster.hosts[to].ring.as_ref();
+            ring.map_or(0, Ring::frames_dropped)
+        };
+        let before = dropped(self);
         let port = Port {
             host: host_id(from),
             link: 0,
         };
-        if let Some(ring) = &mut self.hosts[to].ring {
+        self.tell_ring(to, |ring, now| {
             ring.on_frame(now, port, Frame { bytes: &bytes });
-            self.pump(to)?;
+        });
+        if is_corrupted && dropped(self) != before + 1 {
+            let seen = format!("a corrupted frame from {from} to {to} was let in");
+            return Err(Broken {
+                guarantee: "integrity",
+                seen,
+            });
         }
-        Ok(())
+        self.pump(to)
     }
 
     pub(super) fn wake(&mut self, host: usize) -> Result<(), Broken> {
         self.hosts[host].wake_at = None;
-        if self.hosts[host].is_paused {
+        if self.hosts[host].is_paused(self.now) {
             return Ok(());
         }
         let now = self.hosts[host].clock(self.now);
-        if let Some(ring) = &mut self.hosts[host].ring {
-            if ring.poll_timeout().is_some_and(|at| at <= now) {
-                ring.on_timeout(now);
-            }
-            self.pump(host)?;
-        }
-        Ok(())
-    }
-
-    fn durable(&mut self, host: usize, life: u64, id: u64, bytes: Vec<u8>) -> Result<(), Broken> {
-        if self.hosts[host].life != life || self.hosts[host].ring.is_none() {
-            return Ok(());
-        }
-        self.hosts[host].disk = Some(bytes);
-        let now = self.hosts[host].clock(self.now);
-        if let Some(ring) = &mut self.hosts[host].ring {
-            ring.on_durable(now, PersistId(id));
+        let ring = self.hosts[host].ring.as_ref();
+        if ring
+            .and_then(Ring::poll_timeout)
+            .is_some_and(|at| at <= now)
+        {
+            self.record(&[3, self.now, host as u64]);
+            self.tell_ring(host, Ring::on_timeout);
         }
         self.pump(host)
     }
 
-    pub(super) fn submit(&mut self, host: usize) -> Result<(), Broken> {
-        if self.hosts[host].is_paused || self.hosts[host].ring.is_none() {
+    pub(super) fn submit(
+        &mut self,
+        host: usize,
+        len: usize,
+        label: Option<&String>,
+    ) -> Result<(), Broken> {
+        if self.hosts[host].is_paused(self.now) || self.hosts[host].ring.is_none() {
             return Ok(());
         }
-        let len = self.prng.index(self.plan.message_bytes_max + 1);
-        let mut bytes = vec![0; len];
-        bytes
-            .iter_mut()
-            .for_each(|byte| *byte = self.prng.next().to_le_bytes()[0]);
+        let content = (0..len).map(|_| self.prng.next().to_le_bytes()[0]);
+        let bytes: Vec<u8> = content.collect();
         let group = GroupId(u32::try_from(self.prng.below(3)).expect("small"));
-        let own = &mut self.hosts[host];
-        let now = own.clock(self.now);
-        let Some(ring) = &mut own.ring else {
-            return Ok(());
-        };
+        let life = self.hosts[host].life;
         let submission = Submission {
             group,
-            origin: 77 << 32 | own.life,
+            origin: 77 << 32 | life,
             bytes: &bytes,
         };
-        if let Admit::Taken(ticket) = ring.on_submit(now, submission) {
-            own.submitted += 1;
-            own.taken = ticket.0;
-            let name = (host_id(host).0, own.life, ticket.0);
+        let answer = self.tell_ring(host, |ring, now| ring.on_submit(now, submission));
+        if let Some(Admit::Taken(ticket)) = answer {
+            self.hosts[host].taken = ticket.0;
+            let name = (host_id(host).0, life, ticket.0);
             self.checker.submitted(name, hash(group, &bytes));
+            if let Some(label) = label {
+                self.labels.insert(name, label.clone());
+                self.tell(Some(host), false, || format!("submits {label}"));
+            }
         }
         self.pump(host)
     }
 
-    pub(super) fn start(&mut self, host: usize) -> Result<(), Broken> {
+    fn restart(&mut self, host: usize) -> Result<(), Broken> {
+        // Healing may have started it before.
+        if self.hosts[host].ring.is_some() {
+            return Ok(());
+        }
+        self.start(host)
+    }
+
+    /// A new life, from what is on the disk.
+    fn start(&mut self, host: usize) -> Result<(), Broken> {
         let life = self.hosts[host].life + 1;
-        let stored = self.hosts[host].disk.as_ref();
-        let stored = stored.map(|bytes| Record::parse(bytes).expect("it was written whole"));
-        let memory = self.memory(host, stored.map_or(0, |stored| stored.generation));
+        let stored = self.stored(host);
+        let memory = self.memory(host);
         // The clock may be wrong; the record saves the day.
         let boot_inc = if self.prng.chance(800) {
             self.now << 2 | life
@@ -138,11 +213,6 @@ impl Cluster<'_> {
             life
         };
         let key = Key::from_bytes([9; 32]);
-        let protection = match (self.plan.sealed, self.plan.seed % 2) {
-            (false, _) => Protection::Open,
-            (true, 0) => Protection::Tagged(key),
-            (true, _) => Protection::Encrypted(key),
-        };
         let setup = Setup {
             me: host_id(host),
             hosts: self.plan.hosts,
@@ -151,20 +221,37 @@ impl Cluster<'_> {
             stored,
             seed: self.prng.next(),
             params: self.plan.params,
-            protection,
+            protection: match self.plan.mode {
+                Mode::Open => Protection::Open,
+                Mode::Tagged => Protection::Tagged(key),
+                Mode::Encrypted => Protection::Encrypted(key),
+            },
         };
+        let held = memory.as_ref().map_or(0, |memory| memory.tail().0);
+        self.record(&[4, self.now, host as u64, life, held]);
+        let has_memory = memory.is_some();
+        self.tell(Some(host), false, || {
+            let with = if has_memory {
+                format!(", remembers {held}")
+            } else {
+                String::new()
+            };
+            format!("starts, life {life}{with}")
+        });
         if let Some(stored) = stored.filter(|stored| stored.generation != 0) {
-            self.enter_generation(host_id(host).0, stored.generation);
+            self.enter_generation(host, stored.generation);
         }
         let own = &mut self.hosts[host];
         own.life = life;
         own.taken = 0;
-        own.is_paused = false;
-        let now = own.clock(self.now);
-        own.ring = Some(if self.plan.durable {
-            Ring::with_journal(&setup, memory, now)
+        own.paused_until = 0;
+        own.wake_at = None;
+        own.seen = super::host::Seen::default();
+        let started = own.clock(self.now);
+        own.ring = Some(if self.plan.has_journal {
+            Ring::with_journal(&setup, memory, started)
         } else {
-            Ring::member(&setup, now)
+            Ring::member(&setup, started)
         });
         self.pump(host)
     }

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use libexo::engine::ring::Ring;
 
-use super::{Cluster, HEAL, What, host_id};
+use super::{Cluster, HEAL, What};
 use crate::checker::Broken;
 
 impl Cluster<'_> {
@@ -34,20 +34,29 @@ impl Cluster<'_> {
 
     pub(super) fn heal(&mut self) -> Result<(), Broken> {
         self.is_healed = true;
-        self.cut.iter_mut().flatten().for_each(|cut| *cut = false);
+        self.tell(None, false, || "the faults end".to_owned());
+        self.mend_all();
         for host in 0..self.plan.hosts {
-            if self.hosts[host].ring.is_none() {
-                self.start(host)?;
+            let now = self.now;
+            let own = &mut self.hosts[host];
+            own.paused_until = now;
+            own.slow_each = 0;
+            own.disk_slow = (0, 0);
+            own.set_rate(now, None);
+            if own.ring.is_none() {
+                self.happen(What::Restart { host })?;
             }
-            self.hosts[host].is_paused = false;
             self.happen(What::Rejoin { host })?;
             self.wake(host)?;
         }
-        let forgotten = self.forgetful();
-        let tolerated = self.plan.hosts - self.plan.hosts / 2 - 1;
+        let (forgotten, tolerated) = (self.forgetful(), self.tolerated());
         let start = self.now;
         // If nobody remembers anything, a new generation begins.
-        if forgotten > tolerated && forgotten < self.plan.hosts {
+        let too_many = forgotten > tolerated && forgotten < self.plan.hosts;
+        // First generations beside each other: who forgets one of them may leave all without a
+        // majority that remembers, before anything was agreed on in any. That takes the operator.
+        let is_split = forgotten > 0 && !self.has_agreed && self.generations.len() > 1;
+        if too_many || is_split {
             // Only safety is asked for.
             self.run_until(start + 3_000_000_000, |_| false)?;
             return Ok(());
@@ -60,7 +69,7 @@ impl Cluster<'_> {
             });
         }
         for host in 0..self.plan.hosts {
-            self.submit(host)?;
+            self.submit(host, 20, None)?;
         }
         if !self.run_until(self.now + HEAL, |cluster| {
             cluster.is_settled() && cluster.is_level()
@@ -95,10 +104,7 @@ impl Cluster<'_> {
 
     /// All have delivered up to the same place, and nothing beyond it was ever delivered.
     fn is_level(&self) -> bool {
-        let place = |host: usize| {
-            self.checker
-                .highest((host_id(host).0, self.hosts[host].life))
-        };
+        let place = |host: usize| self.checker.highest(self.name(host));
         let last = self.checker.last_place();
         (0..self.plan.hosts).all(|host| place(host) == last)
     }
@@ -107,7 +113,8 @@ impl Cluster<'_> {
     fn all_own_are_placed(&self) -> Result<(), Broken> {
         for (host, own) in self.hosts.iter().enumerate() {
             for number in 1..=own.taken {
-                let name = (host_id(host).0, own.life, number);
+                let (id, life) = self.name(host);
+                let name = (id, life, number);
                 // What fell into the sender's own gap was agreed, and perhaps seen by nobody left.
                 let had_gap = self.hosts.iter().any(|host| {
                     host.ring
@@ -132,7 +139,7 @@ impl Cluster<'_> {
                 let ring: Vec<u8> = state.ring.iter().map(|host| host.0).collect();
                 text += &format!(
                     "\n  {index}: last {:x} gaps {} gen {:x} inc {} {}promised {:x} joined {:x} {:?} base {} ring {ring:?} queued {}{}{}",
-                    self.checker.highest((host_id(index).0, host.life)),
+                    self.checker.highest(self.name(index)),
                     state.counters.gaps,
                     state.generation & 0xffff,
                     state.inc,

@@ -2,25 +2,31 @@
 
 mod disk;
 mod events;
+mod expect;
 mod faults;
 mod healing;
+mod host;
 mod network;
 
 use core::cell::Cell;
+use core::cmp::Ordering;
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap};
+use std::rc::Rc;
 
-use libexo::engine::ring::Ring;
 use libexo::ids::{GroupId, HostId};
-use libexo::time::Time;
 use libexo::wire::{RingId, digest};
 
-use crate::checker::{Broken, Checker};
+use crate::checker::{Broken, Checker, Name};
+use crate::fault::Fault;
 use crate::outcome::{Failure, Outcome};
 use crate::plan::Plan;
 use crate::prng::Prng;
+use crate::step::Hosts;
+use crate::trace::{Line, Watch};
+use host::Host;
 
-const RING: RingId = RingId {
+pub(crate) const RING: RingId = RingId {
     number: 7,
     table: 0x7AB1_E000,
 };
@@ -31,33 +37,35 @@ const EVENTS_MAX: u64 = 6_000_000;
 /// How often the hosts' logs are compared.
 const LOGS_EVERY: u64 = 4000;
 
-/// Something that happens at a time.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+/// Something that happens.
+#[derive(Debug)]
 enum What {
     Arrive {
         to: usize,
         from: usize,
-        bytes: Vec<u8>,
+        bytes: Rc<[u8]>,
+        is_corrupted: bool,
+        /// A slow host has come to it.
+        is_due: bool,
     },
     Wake {
         host: usize,
     },
+    /// A record of the engine is on the disk.
     Durable {
         host: usize,
         life: u64,
         id: u64,
         bytes: Vec<u8>,
     },
+    /// The units up to this one are in the journal.
     Synced {
         host: usize,
         life: u64,
         id: u64,
     },
-    Submit {
-        host: usize,
-    },
-    Fault {
-        number: u64,
+    Step {
+        index: usize,
     },
     Restart {
         host: usize,
@@ -68,65 +76,63 @@ enum What {
     Rejoin {
         host: usize,
     },
-    Flap {
-        left: u64,
+    Mend {
+        links: Vec<(usize, usize)>,
     },
-    HealLinks,
+    Flap {
+        a: usize,
+        b: usize,
+        left: u64,
+        each: u64,
+    },
+    EndSlow {
+        host: usize,
+    },
+    RepairDisk {
+        host: usize,
+    },
+    EndClockRate {
+        host: usize,
+    },
 }
 
-/// One host: its engine, its clock, its disk.
+/// When it happens; of two at the same time the one that was planned first.
 #[derive(Debug)]
-struct Host {
-    ring: Option<Ring>,
-    disk: Option<Vec<u8>>,
-    disk_free: u64,
-    journal: disk::Journal,
-    /// What the checker adds to the places of its generation.
-    first_seq: u64,
-    life: u64,
-    is_paused: bool,
-    /// It forgot, and no epoch has admitted it since.
-    has_forgotten: bool,
-    clock_start: u64,
-    clock_percent: u64,
-    wake_at: Option<u64>,
-    submitted: u64,
-    /// Numbers that the engine gave out in this life.
-    taken: u64,
+struct Planned {
+    at: u64,
+    order: u64,
+    what: What,
 }
 
-impl Host {
-    fn clock(&self, now: u64) -> Time {
-        Time(self.clock_start + now / 100 * self.clock_percent)
+impl PartialEq for Planned {
+    fn eq(&self, other: &Self) -> bool {
+        self.order == other.order
     }
+}
 
-    fn real(&self, at: Time) -> u64 {
-        at.0.saturating_sub(self.clock_start)
-            .div_ceil(self.clock_percent)
-            * 100
-            + 100
+impl Eq for Planned {}
+
+impl PartialOrd for Planned {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Planned {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.at, self.order).cmp(&(other.at, other.order))
     }
 }
 
 thread_local! {
-    static SEED: Cell<u64> = const { Cell::new(0) };
+    static SEED: Cell<(u64, usize)> = const { Cell::new((0, 0)) };
 }
 
-/// Makes a broken assertion of the engine name the schedule that broke it.
-pub fn name_seeds_of_panics() {
-    let before = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        before(panic);
-        let seed = SEED.get();
-        report(&format!(
-            "replay with: cargo run --release -p exo-sim -- {seed}"
-        ));
-    }));
-}
-
-#[allow(clippy::print_stderr, reason = "a panic is reported where panics are")]
-fn report(line: &str) {
-    eprintln!("{line}");
+/// The command that replays the schedule that this thread runs.
+#[must_use]
+pub fn replay_of_this_thread() -> String {
+    let (seed, hosts) = SEED.get();
+    crate::outcome::replay_command(seed, hosts)
 }
 
 struct Cluster<'a> {
@@ -134,15 +140,23 @@ struct Cluster<'a> {
     prng: Prng,
     now: u64,
     order: u64,
-    queue: BinaryHeap<Reverse<(u64, u64, What)>>,
+    queue: BinaryHeap<Reverse<Planned>>,
     hosts: Vec<Host>,
-    /// `cut[from][to]`: nothing gets through.
-    cut: Vec<Vec<bool>>,
+    /// `cut[from][to]`: how many faults cut this link.
+    cut: Vec<Vec<u32>>,
+    /// When the last frame of a link arrives.
+    last_arrival: Vec<Vec<u64>>,
     is_healed: bool,
     /// Generations in the order in which hosts entered them.
     generations: Vec<u64>,
+    /// Somebody has agreed on something.
+    has_agreed: bool,
     checker: Checker,
     outcome: Outcome,
+    /// Labels of messages, and who has delivered them.
+    labels: HashMap<Name, String>,
+    told: HashMap<String, Hosts>,
+    watch: Option<Watch<'a>>,
 }
 
 /// Runs one schedule.
@@ -151,83 +165,97 @@ struct Cluster<'a> {
 ///
 /// The first [`Failure`] found.
 pub fn run(plan: &Plan) -> Result<Outcome, Failure> {
-    SEED.set(plan.seed);
-    let mut cluster = Cluster::new(plan);
+    run_watched(plan, None)
+}
+
+/// Runs one schedule and tells `watch` what happens.
+///
+/// # Errors
+///
+/// The first [`Failure`] found.
+pub fn run_watched<'a>(plan: &'a Plan, watch: Option<Watch<'a>>) -> Result<Outcome, Failure> {
+    SEED.set((plan.seed, plan.hosts));
+    let mut cluster = Cluster::new(plan, watch);
     let result = cluster.run();
     let at_us = cluster.now / 1000;
     match result {
         Ok(()) => Ok(cluster.outcome),
-        Err(broken) => Err(Failure {
-            seed: plan.seed,
-            at_us,
-            what: format!("{}: {}", broken.guarantee, broken.seen),
-        }),
+        Err(broken) => {
+            let what = format!("{}: {}", broken.guarantee, broken.seen);
+            cluster.tell(None, false, || what.clone());
+            Err(Failure {
+                seed: plan.seed,
+                hosts: plan.hosts,
+                at_us,
+                guarantee: broken.guarantee,
+                seen: broken.seen,
+            })
+        }
     }
 }
 
 impl<'a> Cluster<'a> {
-    fn new(plan: &'a Plan) -> Self {
-        let mut prng = Prng::new(plan.seed);
-        let hosts = (0..plan.hosts)
-            .map(|_| Host {
-                ring: None,
-                disk: None,
-                disk_free: 0,
-                journal: disk::Journal::default(),
-                first_seq: 0,
-                life: 0,
-                is_paused: false,
-                has_forgotten: false,
-                clock_start: if plan.skew { prng.below(1 << 50) } else { 1 },
-                clock_percent: if plan.skew { 90 + prng.below(21) } else { 100 },
-                wake_at: None,
-                submitted: 0,
-                taken: 0,
-            })
-            .collect();
+    fn new(plan: &'a Plan, watch: Option<Watch<'a>>) -> Self {
+        let hosts: Vec<_> = plan.clocks.iter().map(|clock| Host::new(*clock)).collect();
+        assert_eq!(hosts.len(), plan.hosts, "a clock for each host");
+        let mut outcome = Outcome {
+            schedules: 1,
+            ..Outcome::default()
+        };
+        for clock in plan.clocks.iter().filter(|clock| clock.start > 1) {
+            outcome.faults.count(Fault::ClockOffset);
+            if clock.percent != 100 {
+                outcome.faults.count(Fault::ClockRate);
+            }
+        }
         Self {
             plan,
-            prng,
+            prng: Prng::new(plan.seed),
             now: 0,
             order: 0,
             queue: BinaryHeap::new(),
             hosts,
-            cut: vec![vec![false; plan.hosts]; plan.hosts],
+            cut: vec![vec![0; plan.hosts]; plan.hosts],
+            last_arrival: vec![vec![0; plan.hosts]; plan.hosts],
             is_healed: false,
             generations: Vec::new(),
+            has_agreed: false,
             checker: Checker::default(),
-            outcome: Outcome {
-                schedules: 1,
-                ..Outcome::default()
-            },
+            outcome,
+            labels: HashMap::new(),
+            told: HashMap::new(),
+            watch,
         }
     }
 
+    /// Plans that something happens; what is further away than all time never does.
     fn at(&mut self, at: u64, what: What) {
-        self.order += 1;
-        self.queue.push(Reverse((at, self.order, what)));
+        if at < u64::MAX {
+            let order = self.order;
+            self.order += 1;
+            self.queue.push(Reverse(Planned { at, order, what }));
+        }
+    }
+
+    fn after(&mut self, span: u64, what: What) {
+        self.at(self.now.saturating_add(span), what);
     }
 
     fn run(&mut self) -> Result<(), Broken> {
-        let chaos = u64::try_from(self.plan.chaos.as_nanos()).expect("seconds");
         for host in 0..self.plan.hosts {
             let at = self.prng.below(20_000_000);
             self.at(at, What::Restart { host });
-            for _ in 0..self.plan.messages {
-                let at = self.prng.below(chaos);
-                self.at(at, What::Submit { host });
-            }
         }
-        if !self.plan.faults.is_empty() {
-            for number in 0..self.plan.fault_count {
-                let at = self.prng.below(chaos);
-                self.at(at, What::Fault { number });
-            }
+        for (index, step) in self.plan.steps.iter().enumerate() {
+            self.at(step.at, What::Step { index });
         }
-        self.run_until(chaos, |_| false)?;
+        self.run_until(self.plan.end, |_| false)?;
         self.heal()?;
         self.compare_logs()?;
         self.checker.finish()?;
+        for expect in &self.plan.finally {
+            self.expect(expect)?;
+        }
         for host in 0..self.plan.hosts {
             self.count_life(host);
         }
@@ -236,15 +264,15 @@ impl<'a> Cluster<'a> {
     }
 
     fn run_until(&mut self, end: u64, is_done: impl Fn(&Self) -> bool) -> Result<bool, Broken> {
-        while let Some(Reverse((at, _, _))) = self.queue.peek() {
-            if *at > end {
+        while let Some(Reverse(next)) = self.queue.peek() {
+            if next.at > end {
                 break;
             }
-            let Some(Reverse((at, _, what))) = self.queue.pop() else {
+            let Some(Reverse(next)) = self.queue.pop() else {
                 break;
             };
-            self.now = self.now.max(at);
-            self.happen(what)?;
+            self.now = self.now.max(next.at);
+            self.happen(next.what)?;
             self.outcome.events += 1;
             if self.outcome.events.is_multiple_of(LOGS_EVERY) {
                 self.compare_logs()?;
@@ -267,6 +295,27 @@ impl<'a> Cluster<'a> {
     fn count_life(&mut self, host: usize) {
         if let Some(ring) = &self.hosts[host].ring {
             self.outcome.count_all(&ring.counters());
+        }
+    }
+
+    /// Adds to the digest of everything that happened.
+    fn record(&mut self, words: &[u64]) {
+        for word in words {
+            let mixed = (self.outcome.history ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            self.outcome.history = mixed ^ mixed >> 29;
+        }
+    }
+
+    /// Tells whoever watches.
+    fn tell(&mut self, host: Option<usize>, is_frame: bool, text: impl FnOnce() -> String) {
+        let at = self.now;
+        if let Some(watch) = &mut self.watch {
+            watch(&Line {
+                at,
+                host,
+                is_frame,
+                text: text(),
+            });
         }
     }
 }

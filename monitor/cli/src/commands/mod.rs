@@ -14,7 +14,6 @@ pub(crate) mod preloaded;
 pub(crate) mod ring;
 pub(crate) mod run;
 pub(crate) mod sim;
-pub(crate) mod sim_rack;
 pub(crate) mod sockets;
 pub(crate) mod status;
 pub(crate) mod version;
