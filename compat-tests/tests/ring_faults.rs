@@ -439,7 +439,6 @@ fn a_killed_host_comes_back_with_its_memory() -> Result<()> {
 }
 
 #[test]
-#[ignore = "fails: its incarnation lies below the one that the ring knows, and exod ends with I11"]
 fn a_host_that_came_back_with_its_memory_may_lose_it_afterwards() -> Result<()> {
     if is_native_only() {
         return Ok(());
