@@ -500,3 +500,12 @@ fn a_host_that_starts_below_its_known_incarnation_goes_above_it() {
         assert!((0..3).all(|host| last(host).as_deref() == Some(b"here again")));
     }
 }
+
+#[test]
+fn all_enter_the_first_epoch_that_is_founded() {
+    let mut net = Net::new(3, Params::default(), None);
+    net.run_for(SECOND);
+    let founded: u64 = (0..3).map(|host| net.inspect(host).counters.founded).sum();
+    assert_eq!(founded, 1);
+    assert!((0..3).all(|host| net.inspect(host).ring.len() == 3));
+}

@@ -129,6 +129,10 @@ impl Member {
         if install.position == Position(0) || to < agreed {
             return false;
         }
+        if self.joined == Epoch(0) && agreed == Position(0) {
+            // It holds nothing, and learns D(0) from this INSTALL.
+            return true;
+        }
         let common = self.log.common_with(view, install.position);
         let at = common.unwrap_or(agreed);
         // Nothing is fetched then that could show a difference.
