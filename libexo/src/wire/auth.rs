@@ -10,7 +10,7 @@
 //! | mode | flags | the tag is |
 //! | --- | --- | --- |
 //! | open | – | none: whoever reaches the port is heard |
-//! | tagged | AUTH | that of the cipher ([`super::cipher`]) over header ‖ payload ‖ trailer without tag, with nothing to encrypt |
+//! | tagged | AUTH | that of the cipher (`wire::cipher`) over header ‖ payload ‖ trailer without tag, with nothing to encrypt |
 //! | encrypted | AUTH, ENCRYPTED | that of the cipher, which hides the payload |
 //!
 //! The keys of a sender are BLAKE3-derive(context, master ‖ ring number ‖ sender) with the contexts
