@@ -4,7 +4,7 @@ use crate::compile::{python, python_program};
 use crate::deadline::Deadline;
 use crate::program::Program;
 use crate::world::{Under, World};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 /// A running `told.py` and how many lines it was told.
 #[derive(Debug)]
@@ -58,9 +58,24 @@ impl Told {
     /// When nothing came.
     pub fn answer(&mut self) -> Result<String> {
         let start = format!("{} ", self.lines);
-        let said = self.program.wait_for(&start, Deadline::seconds(20))?;
-        let result = said.splitn(3, ' ').nth(2).context("three words")?;
-        Ok(result.to_owned())
+        let what = format!("line {} from told", self.lines);
+        Deadline::seconds(20).until(&what, || {
+            let ended = self.program.try_wait()?;
+            // A line that is not whole yet is still being written.
+            let text = self.program.stdout()?;
+            let whole = text
+                .split_inclusive('\n')
+                .filter(|line| line.ends_with('\n'));
+            let mut rests = whole.filter_map(|line| line.trim_end().strip_prefix(&start));
+            match (rests.next(), ended) {
+                (Some(rest), _) => {
+                    let result = rest.split_once(' ').map_or("", |(_, result)| result);
+                    Ok(Some(result.to_owned()))
+                }
+                (None, Some(status)) => bail!("it ended ({status}):\n{}", self.program.stderr()?),
+                (None, None) => Ok(None),
+            }
+        })
     }
 
     /// Checks what came of the last line.
