@@ -351,7 +351,7 @@ fn sockperf(under: Under, how: &str) -> Result<()> {
         "lost: {client}\n{server}"
     );
     // A lost datagram ends it at once; the seconds are for machines that stand still for a while.
-    let ping_pong = ["ping-pong", "-t", "4", "--mps", "max"];
+    let ping_pong = ["ping-pong", "-t", "2", "--mps", "max"];
     let (client, _) = sockperf
         .run(&[], &ping_pong)
         .context("ping-pong at full speed")?;
