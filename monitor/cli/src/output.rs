@@ -72,6 +72,11 @@ impl Output {
     }
 }
 
+/// A time in microseconds, cut to tenths, without its unit.
+pub(crate) fn micros(ns: u64) -> String {
+    format!("{}.{}", ns / 1000, ns % 1000 / 100)
+}
+
 /// How good a finding is; colours it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -6,7 +6,7 @@ use std::path::Path;
 use libexo::control::operator::{self, AskError, Query};
 use serde::{Deserialize, Serialize};
 
-use crate::output::{counted, table};
+use crate::output::{counted, micros, table};
 use crate::status;
 
 /// What a monitor answers to [`Query::Probe`].
@@ -110,7 +110,8 @@ pub(super) fn text(between: &Between) -> String {
             0 => "-".to_owned(),
             whole => format!("{part}/{whole}"),
         };
-        let micros = |ns: Option<u64>| ns.map_or_else(|| "-".to_owned(), micros);
+        let micros =
+            |ns: Option<u64>| ns.map_or_else(|| "-".to_owned(), |ns| format!("{} µs", micros(ns)));
         let tcp = match pair.tcp_answers {
             None => "-",
             Some(true) => "yes",
@@ -149,10 +150,6 @@ fn millis(ns: i64) -> String {
     let sign = if ns < 0 { "-" } else { "" };
     let ns = ns.unsigned_abs();
     format!("{sign}{}.{:03} ms", ns / 1_000_000, ns / 1000 % 1000)
-}
-
-fn micros(ns: u64) -> String {
-    format!("{}.{} µs", ns / 1000, ns % 1000 / 100)
 }
 
 #[cfg(test)]

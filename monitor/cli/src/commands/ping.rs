@@ -9,7 +9,7 @@ use libexo::control::operator::{self, AskError, Query};
 use serde::{Deserialize, Serialize};
 
 use crate::errors::{FAILED, NO_MAJORITY, Stop};
-use crate::output::Output;
+use crate::output::{Output, counted, micros};
 use crate::status;
 
 #[derive(clap::Args, Debug)]
@@ -82,14 +82,10 @@ pub(crate) fn run(
             micros(least),
             micros(most),
             report.deliver,
-            crate::output::counted(report.hosts, "host")
+            counted(report.hosts, "host")
         )
     })?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn micros(ns: u64) -> String {
-    format!("{}.{}", ns / 1000, ns % 1000 / 100)
 }
 
 fn ping(socket: &Path) -> Result<u64, Stop> {

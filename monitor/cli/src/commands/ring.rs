@@ -189,7 +189,7 @@ fn row(host: &Host) -> [String; 4] {
 /// A time with the unit that reads best.
 fn time(ns: u64) -> String {
     match ns {
-        0..1_000_000 => format!("{}.{} µs", ns / 1000, ns % 1000 / 100),
+        0..1_000_000 => format!("{} µs", output::micros(ns)),
         1_000_000..1_000_000_000 => format!("{}.{} ms", ns / 1_000_000, ns % 1_000_000 / 100_000),
         _ => format!(
             "{}.{} s",
