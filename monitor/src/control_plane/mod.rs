@@ -723,7 +723,15 @@ impl Control {
                 tracing::warn!(%address, "a group that is gone from the configuration stays until the monitor is restarted");
             }
         }
-        self.config = loaded.config;
+        let (ring, hosts) = (&self.config.ring, &self.config.hosts);
+        if (ring, hosts) != (&loaded.config.ring, &loaded.config.hosts) {
+            tracing::warn!("[ring] and [[host]] stay as they are until the monitor is restarted");
+        }
+        self.config = Config {
+            ring: ring.clone(),
+            hosts: hosts.clone(),
+            ..loaded.config
+        };
         tracing::info!("configuration reloaded");
         Ok(())
     }
