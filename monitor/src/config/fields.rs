@@ -161,6 +161,34 @@ impl<'a> Fields<'a> {
         values
     }
 
+    /// The tables of `[[key]]`, each with its place; what else stands there is reported, and what
+    /// an item looks like is said as `example`.
+    pub(super) fn tables(
+        &mut self,
+        reading: &mut Reading<'_>,
+        key: &'static str,
+        example: &str,
+    ) -> Option<(&'a Node, Vec<(&'a Node, &'a Table)>)> {
+        let node = self.take(key)?;
+        let Value::Array(items) = &node.value else {
+            let kind = node.value.kind();
+            let wrong = Wrong::new(
+                format!("`{key}` is {kind}, but {key}s are a list of tables"),
+                format!("write [[{key}]] with two brackets on each side"),
+            );
+            reading.wrong(&node.span, wrong);
+            return None;
+        };
+        let mut tables = Vec::new();
+        for item in items {
+            match &item.value {
+                Value::Table(table) => tables.push((item, table)),
+                _ => reading.wrong(&item.span, Wrong::kind(item, "a table", example)),
+            }
+        }
+        Some((node, tables))
+    }
+
     /// A table inside this one, read by `read`; an absent one is read as empty.
     pub(super) fn table<T>(
         &mut self,

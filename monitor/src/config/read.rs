@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::errors::{ConfigError, Place};
 use super::fields::{Fields, Reading};
-use super::tree::{Node, Sources, Table, Value};
+use super::tree::{Node, Sources, Table};
 use super::units::show_duration;
 use super::values::{
     Wrong, absolute_path, boolean, check_address, check_log_filter, group_name, id, log_filter,
@@ -98,28 +98,13 @@ fn monitor(reading: &mut Reading<'_>, fields: &mut Fields<'_>) -> MonitorSetting
 
 /// Every `[[group]]`, then what they owe each other.
 fn groups(reading: &mut Reading<'_>, root: &mut Fields<'_>) -> Vec<GroupSettings> {
-    let Some(node) = root.take("group") else {
-        return Vec::new();
-    };
-    let Value::Array(items) = &node.value else {
-        let wrong = Wrong::new(
-            format!(
-                "`group` is {}, but groups are a list of tables",
-                node.value.kind()
-            ),
-            "write [[group]] with two brackets on each side",
-        );
-        reading.wrong(&node.span, wrong);
+    let example = "{ address = \"239.1.2.3:5000\" }";
+    let Some((_, tables)) = root.tables(reading, "group", example) else {
         return Vec::new();
     };
     let mut groups = Vec::new();
     let mut places = Places::default();
-    for item in items {
-        let Value::Table(table) = &item.value else {
-            let wrong = Wrong::kind(item, "a table", "{ address = \"239.1.2.3:5000\" }");
-            reading.wrong(&item.span, wrong);
-            continue;
-        };
+    for (item, table) in tables {
         if groups.len() == GROUPS_MAX {
             let what = format!("more than {GROUPS_MAX} groups");
             reading.wrong(

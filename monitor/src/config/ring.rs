@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use libexo::quorum::HOSTS_MAX;
 use libexo::transport::MacAddress;
+use libexo::wire::auth::Mode;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -97,6 +98,18 @@ impl Default for RingSettings {
             journal: false,
             deliver: Level::default(),
             minority: Minority::default(),
+        }
+    }
+}
+
+impl RingSettings {
+    /// What is done to frames.
+    #[must_use]
+    pub const fn protection(&self) -> Mode {
+        match (self.authentication, self.encryption) {
+            (false, _) => Mode::Open,
+            (true, false) => Mode::Tagged,
+            (true, true) => Mode::Encrypted,
         }
     }
 }
@@ -331,30 +344,17 @@ pub(super) fn hosts(
     root: &mut Fields<'_>,
     ring: &RingSettings,
 ) -> Vec<HostSettings> {
-    let Some(node) = root.take("host") else {
+    let example = "{ name = \"a\", address = \"10.0.0.1:7946\" }";
+    let before = reading.errors.len();
+    let Some((node, tables)) = root.tables(reading, "host", example) else {
         return Vec::new();
     };
-    let Value::Array(items) = &node.value else {
-        let what = format!(
-            "`host` is {}, but hosts are a list of tables",
-            node.value.kind()
-        );
-        let hint = "write [[host]] with two brackets on each side";
-        reading.wrong(&node.span, Wrong::new(what, hint));
-        return Vec::new();
-    };
-    if items.len() > HOSTS_MAX {
-        let what = format!("{} hosts are more than {HOSTS_MAX}", items.len());
+    if tables.len() > HOSTS_MAX {
+        let what = format!("{} hosts are more than {HOSTS_MAX}", tables.len());
         reading.wrong(&node.span, Wrong::new(what, "make several rings"));
     }
     let mut hosts: Vec<HostSettings> = Vec::new();
-    let before = reading.errors.len();
-    for item in items {
-        let Value::Table(table) = &item.value else {
-            let example = "{ name = \"a\", address = \"10.0.0.1:7946\" }";
-            reading.wrong(&item.span, Wrong::kind(item, "a table", example));
-            continue;
-        };
+    for (item, table) in tables {
         if let Some(host) = host(reading, item, table) {
             check_host(reading, item, table, &host, &hosts, ring);
             hosts.push(host);
