@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use super::Control;
 use super::session::Socket;
-use crate::config::RingSettings;
 use crate::engine_thread::command::{Command, RingUsage, Usage};
 use libexo::engine::ring::{DropReason, Inspection};
 use libexo::ids::{HostId, SessionId};
@@ -81,7 +80,7 @@ impl Control {
             "number": settings.number,
             "host": name(used.me),
             "transport": settings.transport.name(),
-            "protection": protection(settings),
+            "protection": settings.protection().to_string(),
             "deliver": settings.deliver,
             "minority": settings.minority,
             "state": ring_state(state),
@@ -212,14 +211,6 @@ impl Control {
             "demoted_because": socket.demoted.map(libexo::control::message::DemoteReason::name),
             "memberships": memberships,
         })
-    }
-}
-
-const fn protection(settings: &RingSettings) -> &'static str {
-    match (settings.authentication, settings.encryption) {
-        (false, _) => "open",
-        (true, false) => "tagged",
-        (true, true) => "encrypted",
     }
 }
 

@@ -17,6 +17,8 @@ use libexo::journal::{
     Folder, Journal, JournalError, MANIFEST_NAME, Opened, Record, SEGMENT_BYTES, Settings, Storage,
 };
 
+use super::waker::ring;
+
 /// What is found at a start, and the writer that goes on behind it.
 #[derive(Debug)]
 pub(super) struct Found {
@@ -218,11 +220,6 @@ impl Opener {
             .append(&records)?;
         Ok(base)
     }
-}
-
-fn ring(bell: &OwnedFd) {
-    // Full means that it has rung.
-    let _ = rustix::io::write(bell, &1_u64.to_ne_bytes());
 }
 
 impl Keeper {

@@ -210,6 +210,7 @@ impl<Tell: Fn()> State<Tell> {
         else {
             return;
         };
+        let (mut count, mut bytes) = (0, 0);
         if let Some(parked) = &links.parked {
             if !groups.reserve(parked.group, parked.bytes.len()) {
                 groups.starve(parked.group, now);
@@ -217,11 +218,9 @@ impl<Tell: Fn()> State<Tell> {
             }
             groups.set_time(clock::wall());
             groups.append(parked.group, parked.seq, &parked.origin, &parked.bytes);
-            board.count(Counter::Ordered, 1);
-            board.count(Counter::OrderedBytes, parked.bytes.len() as u64);
+            (count, bytes) = (1, parked.bytes.len() as u64);
             links.parked = None;
         }
-        let (mut count, mut bytes) = (0, 0);
         while let Some(delivery) = engine.poll_deliver() {
             links.is_full = false;
             let is_own = delivery.host == links.labels.me();

@@ -12,12 +12,13 @@ use libexo::ids::{Epoch, HostId};
 use libexo::journal::{Folder, FolderError, JournalError, Vote, VoteFound};
 use libexo::time::Time;
 use libexo::transport::faulty::{Faults, Faulty};
+use libexo::transport::peers::Address;
 use libexo::transport::raw::{self, RawConfig, RawTransport};
 use libexo::transport::tcp::{TcpConfig, TcpTransport};
 use libexo::transport::udp::{self, UdpConfig, UdpTransport};
 use libexo::transport::{Counters, Destination, Inbox, MacAddress, OpenError, Peers, Transport};
 use libexo::wire::RingId;
-use libexo::wire::auth::Protection;
+use libexo::wire::auth::{Mode, Protection};
 use libexo::wire::record::Record;
 use libexo::wire::table::{self, Row};
 
@@ -326,39 +327,46 @@ fn link(me: HostId, ring: &RingSettings, hosts: &[HostSettings]) -> Result<Strin
     })
 }
 
-fn addresses(me: HostId, hosts: &[HostSettings]) -> Peers<SocketAddr> {
+/// The hosts with their numbers.
+fn numbered(hosts: &[HostSettings]) -> impl Iterator<Item = (HostId, &HostSettings)> {
+    (0..=u8::MAX).map(HostId).zip(hosts)
+}
+
+fn peers<A: Address>(me: HostId, addresses: impl Iterator<Item = (HostId, A)>) -> Peers<A> {
     let mut peers = Peers::new(me);
-    for (host, settings) in (0..=u8::MAX).map(HostId).zip(hosts) {
-        let added = peers.add(host, settings.address);
+    for (host, address) in addresses {
+        let added = peers.add(host, address);
         added.expect("checked when the configuration was read");
     }
     peers
 }
 
+fn addresses(me: HostId, hosts: &[HostSettings]) -> Peers<SocketAddr> {
+    let all = numbered(hosts).map(|(host, settings)| (host, settings.address));
+    peers(me, all)
+}
+
 fn macs(me: HostId, hosts: &[HostSettings]) -> Peers<MacAddress> {
-    let mut peers = Peers::new(me);
-    for (host, settings) in (0..=u8::MAX).map(HostId).zip(hosts) {
-        let mac = settings
+    let others = numbered(hosts).filter(|(host, _)| *host != me);
+    let mac = |settings: &HostSettings| {
+        settings
             .mac
-            .expect("checked when the configuration was read");
-        if host != me {
-            let added = peers.add(host, mac);
-            added.expect("checked when the configuration was read");
-        }
-    }
-    peers
+            .expect("checked when the configuration was read")
+    };
+    peers(me, others.map(|(host, settings)| (host, mac(settings))))
 }
 
 fn protection(ring: &RingSettings) -> Result<Protection, NetworkError> {
-    if !ring.authentication {
-        return Ok(Protection::Open);
-    }
-    let path = ring.key_file.as_deref();
-    let key = key_file::read(path.expect("checked when the configuration was read"))?;
-    tracing::info!(key = %key.fingerprint(), "key of the ring");
-    Ok(match ring.encryption {
-        true => Protection::Encrypted(key),
-        false => Protection::Tagged(key),
+    let key = || {
+        let path = ring.key_file.as_deref();
+        let key = key_file::read(path.expect("checked when the configuration was read"))?;
+        tracing::info!(key = %key.fingerprint(), "key of the ring");
+        Ok::<_, NetworkError>(key)
+    };
+    Ok(match ring.protection() {
+        Mode::Open => Protection::Open,
+        Mode::Tagged => Protection::Tagged(key()?),
+        Mode::Encrypted => Protection::Encrypted(key()?),
     })
 }
 
@@ -372,7 +380,7 @@ fn table(hosts: &[HostSettings]) -> u32 {
             .collect()
     };
     let addresses: Vec<Vec<String>> = hosts.iter().map(addresses).collect();
-    let rows = (0..=u8::MAX).map(HostId).zip(hosts).zip(&addresses);
+    let rows = numbered(hosts).zip(&addresses);
     let rows: Vec<_> = rows
         .map(|((host, settings), addresses)| Row {
             host,

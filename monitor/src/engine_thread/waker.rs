@@ -71,8 +71,14 @@ fn serve(bell: &OwnedFd, stop: &AtomicBool, board: &Board) {
             return;
         }
         word.store(0, Ordering::SeqCst); // those who come now find it awake, which it will be
-        let _ = rustix::io::write(bell, &1_u64.to_ne_bytes()); // full: it has enough of them
+        ring(bell);
     }
+}
+
+/// Wakes the engine thread.
+pub(super) fn ring(bell: &OwnedFd) {
+    // Full means that it has rung.
+    let _ = rustix::io::write(bell, &1_u64.to_ne_bytes());
 }
 
 impl Drop for Waker {
