@@ -63,14 +63,9 @@ pub(crate) struct Row {
 
 /// The rows, in the order of the table.
 pub(crate) fn questions(bench: &Bench<'_>) -> Vec<Question> {
-    let transports = if bench.long {
-        &TRANSPORTS[..]
-    } else {
-        &TRANSPORTS[..1]
-    };
     let sizes: &[u32] = if bench.quick { &[64] } else { &[8, 64, 1024] };
     let mut questions = Vec::new();
-    for transport in transports {
+    for transport in super::transports(bench) {
         for bytes in sizes {
             for calls in [Calls::Plain, Calls::Mmsg] {
                 questions.push(Question {

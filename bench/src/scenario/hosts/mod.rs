@@ -23,6 +23,15 @@ pub(crate) const TRANSPORTS: [&str; 6] = [
     "raw-copies",
 ];
 
+/// The transports of the rows that take long: all in the long run, else the default.
+fn transports(bench: &Bench<'_>) -> &'static [&'static str] {
+    if bench.long {
+        &TRANSPORTS
+    } else {
+        &TRANSPORTS[..1]
+    }
+}
+
 const GROUP: &str = "239.77.0.1";
 const PORT: &str = "5000";
 /// Time to live: datagrams reach the other hosts of the link.

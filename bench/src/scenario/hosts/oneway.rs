@@ -68,12 +68,7 @@ pub(crate) struct Row {
 
 /// The rows, in the order of the table.
 pub(crate) fn questions(bench: &Bench<'_>) -> Vec<Question> {
-    let transports = if bench.long {
-        &TRANSPORTS[..]
-    } else {
-        &TRANSPORTS[..1]
-    };
-    transports
+    super::transports(bench)
         .iter()
         .flat_map(|transport| [Pace::Rest, Pace::Busy].map(|pace| Question { transport, pace }))
         .collect()
