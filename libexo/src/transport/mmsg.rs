@@ -188,37 +188,15 @@ impl Batch {
     }
 
     fn send_filled(&mut self, socket: BorrowedFd<'_>, count: usize, counters: &mut Counters) {
-        let mut next = 0;
-        while next < count {
-            let length = u32::try_from(count - next).expect("at most BATCH");
-            let headers = self.headers[next..].as_mut_ptr();
-            // SAFETY: the first `count` headers point to parts, frames and names that outlive this
-            // call and are only read; the call writes into the headers, which are ours alone.
-            let sent =
-                unsafe { libc::sendmmsg(socket.as_raw_fd(), headers, length, libc::MSG_NOSIGNAL) };
-            if let Ok(sent @ 1..) = usize::try_from(sent) {
-                for parts in &self.parts[next..next + sent] {
-                    counters.sent.add(parts[1].iov_len);
-                }
-                next += sent;
-                continue;
-            }
-            let errno = io::Error::last_os_error().raw_os_error().unwrap_or(0);
-            match errno {
-                libc::EINTR => {}
-                // No room: each of the rest would be told the same.
-                libc::EAGAIN | libc::ENOBUFS => {
-                    let rest = (count - next) as u64;
-                    counters.drop_frames(DropReason::SendBufferFull, rest);
-                    return;
-                }
-                _ => {
-                    counters.last_errno = errno;
-                    counters.drop_frames(DropReason::SendRefused, 1);
-                    next += 1;
-                }
-            }
-        }
+        let (headers, parts) = (&mut self.headers[..count], &self.parts);
+        let sent = send_all(
+            socket,
+            headers,
+            counters,
+            |index| &parts[index][1..],
+            |_, _| false,
+        );
+        assert!(sent, "nothing is refused");
     }
 
     /// Receives into the free slots of `inbox` until nothing is left or there is no room.
@@ -319,6 +297,50 @@ impl Batch {
         }
         Ok((host, header.msg_len as usize))
     }
+}
+
+/// Sends the datagrams that `headers` describe, all from memory that outlives the call. Counts the
+/// frames of each, which `frames_of` gives as its pieces, as sent or dropped. False if `is_refusal`
+/// takes the system's answer to the first of them for one: then nothing was sent or counted.
+pub(super) fn send_all<'a>(
+    socket: BorrowedFd<'_>,
+    headers: &mut [libc::mmsghdr],
+    counters: &mut Counters,
+    frames_of: impl Fn(usize) -> &'a [libc::iovec],
+    is_refusal: impl Fn(usize, i32) -> bool,
+) -> bool {
+    let mut next = 0;
+    while next < headers.len() {
+        let length = u32::try_from(headers.len() - next).expect("some hundreds");
+        let rest = headers[next..].as_mut_ptr();
+        // SAFETY: the headers point to pieces, names and controls that outlive this call and are
+        // only read; the call writes into the headers, which are the caller's alone.
+        let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), rest, length, libc::MSG_NOSIGNAL) };
+        if let Ok(sent @ 1..) = usize::try_from(sent) {
+            let frames = (next..next + sent).flat_map(&frames_of);
+            frames.for_each(|frame| counters.sent.add(frame.iov_len));
+            next += sent;
+            continue;
+        }
+        let errno = io::Error::last_os_error().raw_os_error().unwrap_or(0);
+        match errno {
+            libc::EINTR => {}
+            // No room: each of the rest would be told the same.
+            libc::EAGAIN | libc::ENOBUFS => {
+                let rest = (next..headers.len()).flat_map(&frames_of).count() as u64;
+                counters.drop_frames(DropReason::SendBufferFull, rest);
+                return true;
+            }
+            _ if is_refusal(next, errno) => return false,
+            _ => {
+                counters.last_errno = errno;
+                let one = frames_of(next).len() as u64;
+                counters.drop_frames(DropReason::SendRefused, one);
+                next += 1;
+            }
+        }
+    }
+    true
 }
 
 const NAME_BYTES: libc::socklen_t = 128;

@@ -4,13 +4,13 @@
 
 use core::fmt;
 use core::mem::{size_of, zeroed};
+use core::ops::Range;
 use core::ptr::from_mut;
-use std::io;
 
-use rustix::fd::{AsRawFd, BorrowedFd};
+use rustix::fd::BorrowedFd;
 
-use super::counters::{Counters, DropReason};
-use super::mmsg::Target;
+use super::counters::Counters;
+use super::mmsg::{Target, send_all};
 
 /// Most datagrams of one run (`UDP_MAX_SEGMENTS`).
 const RUN_FRAMES: usize = 64;
@@ -35,8 +35,8 @@ pub(super) struct Runs {
     headers: Vec<libc::mmsghdr>,
     controls: Vec<Control>,
     pieces: Vec<libc::iovec>,
-    /// How many frames each header holds.
-    frames: Vec<usize>,
+    /// Which pieces are the frames of each header.
+    frames: Vec<Range<usize>>,
 }
 
 // SAFETY: the pointers are written anew before each system call and not used after it.
@@ -141,7 +141,7 @@ impl Runs {
 
     fn address_run(&mut self, target: &Target, first: usize, length: usize) {
         let index = self.frames.len();
-        self.frames.push(length);
+        self.frames.push(first..first + length);
         let pieces = &mut self.pieces[first..first + length];
         let segment_bytes = pieces[0].iov_len;
         let header = &mut self.headers[index].msg_hdr;
@@ -168,53 +168,18 @@ impl Runs {
 
     /// Returns whether the system knows runs.
     fn send_filled(&mut self, socket: BorrowedFd<'_>, counters: &mut Counters) -> bool {
-        let mut next = 0;
-        while next < self.headers.len() {
-            let length = u32::try_from(self.headers.len() - next).expect("few");
-            let headers = self.headers[next..].as_mut_ptr();
-            // SAFETY: the headers point to pieces, frames, controls and names that outlive this
-            // call and are only read; the call writes into the headers, which are ours alone.
-            let sent =
-                unsafe { libc::sendmmsg(socket.as_raw_fd(), headers, length, libc::MSG_NOSIGNAL) };
-            if let Ok(sent @ 1..) = usize::try_from(sent) {
-                for header in &self.headers[next..next + sent] {
-                    // SAFETY: the pieces are those that `fill` made.
-                    let pieces = unsafe {
-                        core::slice::from_raw_parts(
-                            header.msg_hdr.msg_iov,
-                            header.msg_hdr.msg_iovlen,
-                        )
-                    };
-                    pieces
-                        .iter()
-                        .for_each(|piece| counters.sent.add(piece.iov_len));
-                }
-                next += sent;
-                continue;
-            }
-            let errno = io::Error::last_os_error().raw_os_error().unwrap_or(0);
-            let rest = |from: usize| self.frames[from..].iter().sum::<usize>() as u64;
-            match errno {
-                libc::EINTR => {}
-                libc::EAGAIN | libc::ENOBUFS => {
-                    counters.drop_frames(DropReason::SendBufferFull, rest(next));
-                    return true;
-                }
-                // An old system, or a link that cannot do it.
-                libc::EIO | libc::EINVAL | libc::EOPNOTSUPP | libc::ENOPROTOOPT
-                    if next == 0 && self.frames[0] > 1 =>
-                {
-                    return false;
-                }
-                _ => {
-                    counters.last_errno = errno;
-                    let one = self.frames[next] as u64;
-                    counters.drop_frames(DropReason::SendRefused, one);
-                    next += 1;
-                }
-            }
-        }
-        true
+        let (pieces, frames) = (&self.pieces, &self.frames);
+        let frames_of = |index: usize| &pieces[frames[index].clone()];
+        // An old system, or a link that cannot do it.
+        let is_refusal = |index: usize, errno| {
+            index == 0
+                && frames[0].len() > 1
+                && matches!(
+                    errno,
+                    libc::EIO | libc::EINVAL | libc::EOPNOTSUPP | libc::ENOPROTOOPT
+                )
+        };
+        send_all(socket, &mut self.headers, counters, frames_of, is_refusal)
     }
 }
 
