@@ -1,5 +1,8 @@
 //! The hosts of a ring and how they reach each other: `[ring]` and `[[host]]`.
 
+#[cfg(test)]
+mod tests;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -9,10 +12,10 @@ use libexo::wire::auth::Mode;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::errors::Place;
-use super::fields::{Fields, Reading};
-use super::tree::{Node, Span, Table, Value};
-use super::values::{
+use crate::config::errors::Place;
+use crate::config::fields::{Fields, Reading};
+use crate::config::tree::{Node, Span, Table, Value};
+use crate::config::values::{
     Wrong, absolute_path, boolean, group_name, id, parse_address, quote, string, word_of,
 };
 
@@ -211,7 +214,7 @@ fn show_mac<S: serde::Serializer>(mac: &Option<MacAddress>, to: S) -> Result<S::
 }
 
 /// Table `[ring]`.
-pub(super) fn ring(reading: &mut Reading<'_>, root: &mut Fields<'_>) -> RingSettings {
+pub(in crate::config) fn ring(reading: &mut Reading<'_>, root: &mut Fields<'_>) -> RingSettings {
     let default = RingSettings::default();
     root.table(
         reading,
@@ -339,7 +342,7 @@ fn broadcast(node: &Node) -> Result<IpAddr, Wrong> {
 
 /// Every `[[host]]`, then what they owe each other and `[ring]`. In the order of their names, so
 /// that the order in the file does not matter.
-pub(super) fn hosts(
+pub(in crate::config) fn hosts(
     reading: &mut Reading<'_>,
     root: &mut Fields<'_>,
     ring: &RingSettings,

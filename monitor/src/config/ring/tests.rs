@@ -1,0 +1,90 @@
+use super::TransportKind;
+use crate::config::tests::{config, mistakes, one_mistake};
+
+const TWO_HOSTS: &str = "[ring]\nkey_file = \"/k\"\n\
+    [[host]]\nname = \"b\"\naddress = \"10.0.0.2:7946\"\n\
+    [[host]]\nname = \"a\"\naddress = \"10.0.0.1:7946\"\n";
+
+#[test]
+fn hosts_have_the_order_of_their_names() {
+    let config = config(TWO_HOSTS);
+    let names: Vec<_> = config.hosts.iter().map(|host| host.name.as_str()).collect();
+    assert_eq!(names, ["a", "b"]);
+    assert_eq!(config.ring.transport, TransportKind::UdpMulticast);
+    assert!(config.ring.authentication && !config.ring.encryption);
+}
+
+#[test]
+fn probes_have_a_port_of_their_own_or_none() {
+    let probing = |setting: &str| TWO_HOSTS.replacen('\n', &format!("\n{setting}"), 1);
+    assert_eq!(config(TWO_HOSTS).ring.probe_port, None);
+    for (port, setting) in [(0, "probe_port = 0\n"), (65535, "probe_port = 65535\n")] {
+        assert_eq!(config(&probing(setting)).ring.probe_port, Some(port));
+    }
+    let mistake = "2:14 this number is not a port; take one of 1 to 65535, or 0 for no probes";
+    assert_eq!(one_mistake(&probing("probe_port = 65536\n")), mistake);
+}
+
+#[test]
+fn hosts_without_a_key_are_told_to_make_one() {
+    let text = TWO_HOSTS.replace("key_file = \"/k\"\n", "");
+    assert_eq!(
+        one_mistake(&text),
+        "2:1 hosts need a key, and [ring] names none; make one with `exo keygen`, copy it to \
+         every host, and add key_file = \"PATH\" (or authentication = false, if nobody else can \
+         reach the network)"
+    );
+    let open = text.replace("[ring]\n", "[ring]\nauthentication = false\n");
+    assert!(!config(&open).ring.authentication);
+}
+
+#[test]
+fn mistakes_in_hosts_are_told_where_they_stand() {
+    let wrong = |from: &str, to: &str| {
+        assert!(TWO_HOSTS.contains(from));
+        one_mistake(&TWO_HOSTS.replacen(from, to, 1))
+    };
+    assert_eq!(
+        wrong("\"a\"", "\"b\""),
+        "7:8 a second host is called \"b\"; give each host its own name"
+    );
+    assert_eq!(
+        wrong("10.0.0.1", "10.0.0.2"),
+        "8:11 address 10.0.0.2:7946 is already that of b; give each host its own address"
+    );
+    assert_eq!(
+        wrong("10.0.0.1", "239.0.0.1"),
+        "8:11 239.0.0.1:7946 is not the address of one host; give an address that one of its \
+         interfaces has, and a port"
+    );
+    assert_eq!(
+        wrong("10.0.0.1:", "[fd00::1]:"),
+        "8:11 10.0.0.2:7946 and [fd00::1]:7946 are of two families; give all hosts IPv4 addresses, \
+         or all of them IPv6 addresses"
+    );
+    assert_eq!(
+        wrong("name = \"b\"\n", ""),
+        "3:1 this [[host]] has no name; add a line such as name = \"a\""
+    );
+    assert_eq!(
+        wrong("[ring]\n", "[ring]\nhost = \"c\"\n"),
+        "4:1 [ring] says that this is host \"c\", and no [[host]] is called so; add it, or correct \
+         the name"
+    );
+    assert_eq!(
+        wrong("[ring]\n", "[ring]\ntransport = \"udp-broadcast\"\n"),
+        "4:1 udp-broadcast needs IPv4 hosts and the link's broadcast address; add broadcast = \
+         \"10.0.0.255\" to [ring], or take udp-multicast"
+    );
+    assert_eq!(
+        wrong("[ring]\n", "[ring]\ntransport = \"tpc\"\n"),
+        "2:13 \"tpc\" is not a value of `transport`; did you mean \"tcp\"? It can be \
+         \"udp-multicast\", \"udp-broadcast\", \"udp-copies\", \"tcp\", \"raw-multicast\", \
+         \"raw-copies\""
+    );
+    assert_eq!(
+        mistakes(&TWO_HOSTS.replace("[ring]\n", "[ring]\ntransport = \"raw-copies\"\n")).len(),
+        2,
+        "both hosts lack a mac"
+    );
+}
