@@ -100,24 +100,24 @@ fn story(steps: u64) -> Vec<u8> {
     let mut input = Vec::new();
     let mut heard_ms = 0;
     let mut under_way: Vec<(u8, Transmit)> = Vec::new();
-    for now_ms in (0..steps).map(|step| step * 5) {
+    for at_ms in (0..steps).map(|step| step * 5) {
         let mut next = Vec::new();
         for (from, frame) in under_way {
             let to = |host: u8| host != from && frame.to.is_none_or(|to| to.0 == host);
             for host in (0..3).filter(|host| to(*host)) {
                 let ring = &mut rings[usize::from(host)];
-                hear(ring, now_ms, from, &frame.bytes);
+                hear(ring, at_ms, from, &frame.bytes);
                 if host == 0 {
-                    let ms = u8::try_from(now_ms - heard_ms).expect("somebody speaks often");
+                    let ms = u8::try_from(at_ms - heard_ms).expect("somebody speaks often");
                     put(&mut input, from, ms, &frame.bytes);
-                    heard_ms = now_ms;
+                    heard_ms = at_ms;
                     // As `run` does after each frame.
-                    next.extend(step(ring, now_ms).into_iter().map(|sent| (0, sent)));
+                    next.extend(step(ring, at_ms).into_iter().map(|sent| (0, sent)));
                 }
             }
         }
         for host in 1..3 {
-            let sent = step(&mut rings[usize::from(host)], now_ms);
+            let sent = step(&mut rings[usize::from(host)], at_ms);
             next.extend(sent.into_iter().map(|sent| (host, sent)));
         }
         under_way = next;
