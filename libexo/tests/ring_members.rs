@@ -44,6 +44,7 @@ fn setup(host: usize, hosts: usize, params: Params, stored: Option<Record>) -> S
     Setup {
         me: HostId(u8::try_from(host).expect("few")),
         hosts,
+        listeners: 0,
         ring: RING,
         boot_inc: 1 << 20,
         stored,

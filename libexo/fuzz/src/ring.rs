@@ -21,6 +21,7 @@ fn host(me: u8) -> Ring {
     let setup = Setup {
         me: HostId(me),
         hosts: 3,
+        listeners: 0,
         ring: RING,
         boot_inc: 1,
         stored: None,

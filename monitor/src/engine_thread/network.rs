@@ -123,6 +123,7 @@ impl Host {
         let setup = Setup {
             me,
             hosts: hosts.len(),
+            listeners: 0,
             ring: RingId {
                 number: ring.number,
                 table: table(hosts),

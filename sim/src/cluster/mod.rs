@@ -174,7 +174,7 @@ pub fn run(plan: &Plan) -> Result<Outcome, Failure> {
 ///
 /// The first [`Failure`] found.
 pub fn run_watched<'a>(plan: &'a Plan, watch: Option<Watch<'a>>) -> Result<Outcome, Failure> {
-    SEED.set((plan.seed, plan.hosts));
+    SEED.set((plan.seed, plan.voters()));
     let mut cluster = Cluster::new(plan, watch);
     let result = cluster.run();
     let at_us = cluster.now / 1000;
@@ -185,7 +185,7 @@ pub fn run_watched<'a>(plan: &'a Plan, watch: Option<Watch<'a>>) -> Result<Outco
             cluster.tell(None, false, || what.clone());
             Err(Failure {
                 seed: plan.seed,
-                hosts: plan.hosts,
+                hosts: plan.voters(),
                 at_us,
                 guarantee: broken.guarantee,
                 seen: broken.seen,
@@ -294,7 +294,12 @@ impl<'a> Cluster<'a> {
 
     fn count_life(&mut self, host: usize) {
         if let Some(ring) = &self.hosts[host].ring {
-            self.outcome.count_all(&ring.counters());
+            let counters = ring.counters();
+            if self.plan.listens(host) {
+                self.outcome.count_listener(&counters);
+            } else {
+                self.outcome.count_all(&counters);
+            }
         }
     }
 
