@@ -245,7 +245,10 @@ impl Member {
         let kept = setup.stored.unwrap_or_default();
         let stored = if setup.is_listener() {
             // It belongs to nothing and promised nothing.
-            SmallRecord { inc: kept.inc, ..SmallRecord::default() }
+            SmallRecord {
+                inc: kept.inc,
+                ..SmallRecord::default()
+            }
         } else {
             kept
         };
