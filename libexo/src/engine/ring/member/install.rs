@@ -190,7 +190,6 @@ impl Member {
 
     fn stage(&mut self, from: HostId, install: Entry) {
         let view = install.view.as_deref().expect("an INSTALL has a VIEW body");
-        let to = install.position.before();
         let common = self.log.common_with(view, install.position);
         let at = common.unwrap_or_else(|| self.marks.agreed());
         let digest = self
@@ -202,21 +201,33 @@ impl Member {
         sources.retain(|host| *host != self.me);
         // Who begins anew has no use for what is over.
         let is_fresh = self.joined == Epoch(0);
-        let (prev, epoch) = (install.prev, install.epoch);
-        let fetching = Fetching::new(sources, epoch, (at, digest), to, prev, is_fresh);
+        let epoch = install.epoch;
+        let (to, digest_there) = if is_fresh && self.is_listener() {
+            // It begins at the present, however long ago the epoch was opened.
+            (install.position, install.digest)
+        } else {
+            (install.position.before(), install.prev)
+        };
+        let fetching = Fetching::new(sources, epoch, (at, digest), to, digest_there, is_fresh);
         self.staging = Some(Staging { install, fetching });
         self.arm_loss();
         self.fetch_more(Purpose::Stage);
     }
 
     /// The log that the INSTALL asks for is here, whole.
-    pub(super) fn complete_staging(&mut self, ground: Option<Ground>, entries: VecDeque<Entry>) {
+    pub(super) fn complete_staging(
+        &mut self,
+        ground: Option<Ground>,
+        mut entries: VecDeque<Entry>,
+    ) {
         let Some(Staging { install, .. }) = self.staging.take() else {
             return;
         };
         if self.knew_this_host(ground.as_ref(), &entries) {
             return;
         }
+        // A listener asks for the INSTALL, too.
+        entries.pop_back_if(|last| last.position == install.position);
         let is_fresh = self.joined == Epoch(0);
         let begins_behind = ground
             .as_ref()
