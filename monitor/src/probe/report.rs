@@ -406,6 +406,30 @@ mod tests {
     }
 
     #[test]
+    fn listeners_are_no_part_of_a_majority_and_say_nothing_to_each_other() {
+        let mut it = measured(|from, to, row| {
+            if (from, to) == (1, 2) || (from, to) == (2, 1) {
+                is_silent(row);
+            }
+        });
+        it.voters = 1;
+        let alone = report(&it);
+        assert!(alone.has_majority, "a is the only one that votes");
+        assert_eq!(
+            alone
+                .hosts
+                .iter()
+                .map(|host| host.listens)
+                .collect::<Vec<_>>(),
+            [false, true, true]
+        );
+        assert_eq!(alone.pairs.len(), 4, "not those between b and c");
+        assert_eq!(findings(&it), [], "b and c need not hear each other");
+        it.voters = 3;
+        assert_eq!(findings(&it).len(), 2);
+    }
+
+    #[test]
     fn nothing_is_found_where_nothing_is_wrong() {
         let measured = measured(|_, _, _| {});
         assert_eq!(findings(&measured), []);
