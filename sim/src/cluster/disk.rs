@@ -195,6 +195,7 @@ impl Cluster<'_> {
         let listens = self.plan.listens(host);
         let own = &mut self.hosts[host];
         own.has_forgotten = !listens && generation != 0 && !own.journal.is_of(generation);
+        own.has_agreed &= !own.has_forgotten;
         self.record(&[7, self.now, host as u64, lost as u64]);
         if lost > 0 {
             self.outcome.faults.count(Fault::LostTail);

@@ -122,6 +122,7 @@ impl Cluster<'_> {
         own.ring = None;
         own.journal = Journal::default();
         own.has_forgotten = true;
+        own.has_agreed = false;
         own.disk_free = self.now;
         self.came(Fault::Forget, Some(host), || "down, forgets".to_owned());
         self.after(span, What::Restart { host });

@@ -58,8 +58,11 @@ impl Cluster<'_> {
         // If nobody remembers anything, a new generation begins.
         let too_many = forgotten > tolerated && forgotten < self.plan.voters();
         // First generations beside each other: who forgets one of them may leave all without a
-        // majority that remembers, before anything was agreed on in any. That takes the operator.
-        let is_split = forgotten > 0 && !self.has_agreed && self.generations.len() > 1;
+        // majority that remembers, before anything was agreed on in any, or where only who forgot
+        // had agreed. That takes the operator.
+        let voters = &self.hosts[..self.plan.voters()];
+        let has_agreed = voters.iter().any(|host| host.has_agreed);
+        let is_split = forgotten > 0 && !has_agreed && self.generations.len() > 1;
         if too_many || is_split {
             // Only safety is asked for.
             self.run_until(start + 3_000_000_000, |_| false)?;

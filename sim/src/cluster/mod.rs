@@ -149,8 +149,6 @@ struct Cluster<'a> {
     is_healed: bool,
     /// Generations in the order in which hosts entered them.
     generations: Vec<u64>,
-    /// Somebody has agreed on something.
-    has_agreed: bool,
     checker: Checker,
     outcome: Outcome,
     /// Labels of messages, and who has delivered them.
@@ -219,7 +217,6 @@ impl<'a> Cluster<'a> {
             last_arrival: vec![vec![0; plan.hosts]; plan.hosts],
             is_healed: false,
             generations: Vec::new(),
-            has_agreed: false,
             checker: Checker::default(),
             outcome,
             labels: HashMap::new(),
