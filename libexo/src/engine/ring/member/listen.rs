@@ -109,7 +109,7 @@ impl Member {
         }
     }
 
-    /// Whether this host may be sent what it asks for now.
+    /// Whether `asker` may be sent what it asks for.
     pub(super) fn may_answer(&mut self, asker: HostId) -> bool {
         let may = !self.listens(asker) || self.allowance.has_some(self.now);
         self.counters.deferred += u64::from(!may);
