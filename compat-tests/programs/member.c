@@ -4,6 +4,7 @@
 //
 // With TRACE in its environment it writes sender and number (16 bytes) of each datagram to that
 // file, in the order in which they came, after every look at its socket; GROUP names another group.
+// With SILENT it only receives.
 //
 // RATE datagrams a second (0: as fast as it can), COUNT of them (0: until told to finish). It
 // prints `ready`, waits for the line `go`, prints `sent all` after COUNT, and at the line `finish`
@@ -116,6 +117,7 @@ int main(int count, char **words) {
     finals_wanted = strtoul(words[3], NULL, 0);
     size_t size = count > 4 ? strtoul(words[4], NULL, 0) : 0;
     own = (uint64_t)getpid() << 32 ^ nanoseconds() | 1;
+    bool is_silent = getenv("SILENT");
     if (getenv("TRACE")) trace = fopen(getenv("TRACE"), "w");
     fd = receiver_of(setting("GROUP", GROUP), PORT);
     MUST(on(fd, SOL_SOCKET, SO_RXQ_OVFL));
@@ -132,7 +134,7 @@ int main(int count, char **words) {
                        : rate == 0         ? UINT64_MAX
                                            : (now - start) / 1000 * rate / 1000000 + 1;
         if (total && due > total) due = total;
-        bool wants_to_send = going && !finishing && sent < due;
+        bool wants_to_send = going && !finishing && !is_silent && sent < due;
         struct pollfd polls[2] = {{fd, POLLIN | (wants_to_send ? POLLOUT : 0), 0}, {has_input ? 0 : -1, POLLIN, 0}};
         int timeout = wants_to_send || (going && !finishing && rate && (!total || sent < total)) ? 1
                       : finishing                                                               ? 100
@@ -151,7 +153,7 @@ int main(int count, char **words) {
             if (!transmit(ORDINARY, size ? size : sizeof(struct words) + sent * 37 % 200)) break;
             if (sent == total) say("sent all");
         }
-        if (finishing && !last_word) last_word = transmit(FINAL, sizeof(struct words));
+        if (finishing && !last_word && !is_silent) last_word = transmit(FINAL, sizeof(struct words));
         if (finishing && (finals >= finals_wanted || nanoseconds() - quiet_since > PATIENCE_MS * 1000000ull)) break;
     }
     say("report {\"digest\": \"%016lx\", \"received\": %lu, \"sent\": %lu, \"senders\": %lu, \"gaps\": %lu, "

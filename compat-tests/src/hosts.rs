@@ -47,6 +47,8 @@ pub const TRANSPORTS: [&str; 6] = [
 pub struct Settings {
     /// How many hosts.
     pub count: usize,
+    /// Which of them only listen.
+    pub listeners: Vec<usize>,
     /// How frames travel.
     pub transport: &'static str,
     /// Faults on every link, as `EXO_RING_FAULTS` has them.
@@ -62,6 +64,7 @@ impl Settings {
     pub fn new(count: usize, transport: &'static str) -> Self {
         Self {
             count,
+            listeners: Vec::new(),
             transport,
             faults: None,
             ring: String::new(),
@@ -117,7 +120,11 @@ impl Hosts {
         for host in hosts.all() {
             hosts.add_monitor(host)?;
         }
-        hosts.await_members(&hosts.all().collect::<Vec<_>>(), Deadline::seconds(20))?;
+        let all: Vec<_> = hosts.all().collect();
+        hosts.await_ring(&all, &hosts.voters(), Deadline::seconds(20))?;
+        for host in hosts.settings.listeners.clone() {
+            hosts.await_state(host, "listening", Deadline::seconds(20))?;
+        }
         Ok(hosts)
     }
 
@@ -153,6 +160,12 @@ impl Hosts {
         0..self.settings.count
     }
 
+    /// Numbers of the hosts that vote.
+    pub fn voters(&self) -> Vec<usize> {
+        let votes = |host: &usize| !self.settings.listeners.contains(host);
+        self.all().filter(votes).collect()
+    }
+
     /// What joins them, and can be cut.
     pub fn network(&self) -> &Network {
         &self.network
@@ -183,6 +196,9 @@ impl Hosts {
                 "[[host]]\nname = \"{name}\"\naddress = \"{address}:{PORT}\"\nmac = \"{mac}\""
             )
             .expect("a String takes everything");
+            if self.settings.listeners.contains(&other) {
+                text += "listens = true\n";
+            }
         }
         text + groups
     }
@@ -294,12 +310,22 @@ impl Hosts {
     ///
     /// What each of them says instead when the deadline passes.
     pub fn await_members(&self, hosts: &[usize], deadline: Deadline) -> Result<()> {
+        self.await_ring(hosts, hosts, deadline)
+    }
+
+    /// Waits until each of `hosts` says that `members`, in ascending order, and no others are the
+    /// ring.
+    ///
+    /// # Errors
+    ///
+    /// What each of them says instead when the deadline passes.
+    pub fn await_ring(&self, hosts: &[usize], members: &[usize], deadline: Deadline) -> Result<()> {
         for host in hosts {
             let mut last = Standing::default();
             deadline
-                .until(&format!("the ring of {hosts:?} on host {host}"), || {
+                .until(&format!("the ring of {members:?} on host {host}"), || {
                     last = self.standing(*host)?;
-                    Ok((last.members == hosts).then_some(()))
+                    Ok((last.members == members).then_some(()))
                 })
                 .with_context(|| self.for_people())?;
         }
@@ -391,13 +417,15 @@ impl Hosts {
 
     // ---- members
 
-    /// A C member on `host`, which has joined, waits for `go`, and leaves a trace.
+    /// A C member on `host`, which has joined, waits for `go`, and leaves a trace. On a host that
+    /// only listens it only receives.
     ///
     /// # Errors
     ///
     /// When it does not get ready.
     pub fn member(&self, host: usize, pace: Pace) -> Result<Member> {
-        Member::start(host, &self[host], pace, self.folder.path())
+        let is_silent = self.settings.listeners.contains(&host);
+        Member::start(host, &self[host], pace, self.folder.path(), is_silent)
     }
 
     /// A member on each of `hosts`, all ready.

@@ -21,11 +21,18 @@ pub struct Member {
 
 impl Member {
     /// Starts one on host number `host`, with its trace in `folder`, and waits until it has joined.
+    /// One that is silent only receives.
     ///
     /// # Errors
     ///
     /// When it does not get ready.
-    pub fn start(host: usize, world: &World, pace: Pace, folder: &Path) -> Result<Self> {
+    pub fn start(
+        host: usize,
+        world: &World,
+        pace: Pace,
+        folder: &Path,
+        is_silent: bool,
+    ) -> Result<Self> {
         let trace = tempfile::Builder::new()
             .prefix(&format!("trace-{host}-"))
             .tempfile_in(folder)?
@@ -33,6 +40,9 @@ impl Member {
             .keep()?;
         let mut command = member::command(world, Under::Exo, pace)?;
         command.env("TRACE", &trace);
+        if is_silent {
+            command.env("SILENT", "1");
+        }
         let mut program = world.start(&format!("member-{host}"), command)?;
         program.wait_for("ready", Deadline::seconds(20))?;
         Ok(Self {

@@ -323,6 +323,7 @@ impl Host {
         let setup = Setup {
             me: id,
             hosts,
+            listeners: 0,
             ring: RingId {
                 number: 1,
                 table: 1,

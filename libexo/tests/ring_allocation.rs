@@ -22,6 +22,7 @@ fn ring(host: u8) -> Ring {
     let setup = Setup {
         me: HostId(host),
         hosts: usize::from(HOSTS),
+        listeners: 0,
         ring: RingId {
             number: 7,
             table: 9,

@@ -44,6 +44,7 @@ fn setup(host: usize, hosts: usize, params: Params, stored: Option<Record>) -> S
     Setup {
         me: HostId(u8::try_from(host).expect("few")),
         hosts,
+        listeners: 0,
         ring: RING,
         boot_inc: 1 << 20,
         stored,
@@ -210,6 +211,45 @@ fn with_spin_the_token_never_rests() {
     let hops = u64::try_from((SECOND / 10).as_nanos() / LATENCY.as_nanos()).expect("small");
     assert!(net.frames - before >= hops - 2, "{}", net.frames - before);
     assert_eq!(net.inspect(0).counters.parks, 0);
+}
+
+/// What a spinning ring takes is bounded as any log is: an empty turn counts with all that it takes
+/// in memory. So empty turns push messages out, and the bound says after how many.
+#[test]
+fn a_spinning_ring_retains_as_many_turns_as_its_bytes_hold() {
+    const TURN_BYTES_MAX: usize = 128;
+    let ms = Duration::from_millis;
+    let params = Params {
+        spin: true,
+        retain_bytes: 128 * 1024,
+        ..Params::default()
+    };
+    let mut net = Net::new(3, params, None);
+    net.run_for(ms(150));
+    let still = net.rings[2].take();
+    net.submit(0, b"retained");
+    net.run_for(ms(80));
+    net.rings[2] = still;
+    net.run_for(ms(500));
+    assert_eq!(net.delivered[2].len(), 1, "some hundred turns are retained");
+    assert_eq!(net.inspect(2).counters.gaps, 0);
+    let still = net.rings[2].take();
+    net.submit(0, b"pushed out");
+    net.run_for(ms(300));
+    for state in [net.inspect(0), net.inspect(1)] {
+        let held = state.marks.tail().0 - state.base.0;
+        assert!(state.base.0 > 2 * held, "it spins: {state:?}");
+        // The rotation that not all hold yet comes on top.
+        let bytes_max = params.retain_bytes + 16 * 1024;
+        assert!(state.log_bytes <= bytes_max, "{state:?}");
+        let least = (params.retain_bytes / TURN_BYTES_MAX) as u64;
+        assert!(held >= least, "{held} turns in {} bytes", state.log_bytes);
+    }
+    net.rings[2] = still;
+    net.run_for(ms(500));
+    assert_eq!(net.delivered[2].len(), 1, "it was pushed out");
+    let is_gap = |notice: &&Notice| matches!(notice, Notice::Gap { .. });
+    assert!(net.notices[2].iter().any(|notice| is_gap(&notice)));
 }
 
 #[test]

@@ -27,6 +27,7 @@ fn setup(me: u8) -> Setup {
     Setup {
         me: HostId(me),
         hosts: 3,
+        listeners: 0,
         ring: RING,
         boot_inc: 1,
         stored: None,

@@ -20,7 +20,7 @@ pub fn examine(plan: &Plan) -> Result<Outcome, Failure> {
             let seen = format!("history {:#x}, then {:#x}", outcome.history, again.history);
             return Err(Failure {
                 seed: plan.seed,
-                hosts: plan.hosts,
+                hosts: plan.voters(),
                 at_us: 0,
                 guarantee: "determinism",
                 seen,
@@ -44,7 +44,7 @@ pub fn too_rare(total: &Outcome) -> Vec<(Fault, u64)> {
 }
 
 /// Branches of the engine that are taken rarely, and by many schedules always.
-const BRANCHES: [&str; 18] = [
+const BRANCHES: [&str; 24] = [
     "nacks",
     "repairs",
     "resends",
@@ -63,6 +63,12 @@ const BRANCHES: [&str; 18] = [
     "fetches",
     "fragmented",
     "remembered",
+    "listener_installed",
+    "listener_nacks",
+    "listener_fetches",
+    "listener_cut",
+    "listener_gaps",
+    "listener_generations_left",
 ];
 
 /// Rare branches of the engine that were not taken at all; few schedules are not asked.

@@ -33,6 +33,8 @@ pub enum Fault {
     OneWay,
     /// A link goes up and down.
     Flapping,
+    /// A host that only listens ends and starts anew.
+    ListenerEnds,
     /// A host leaves by its own turn, and comes back.
     Leave,
     /// A disk takes long over every sync.
@@ -49,7 +51,7 @@ pub enum Fault {
 
 impl Fault {
     /// All kinds, in the order of the table.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Loss,
         Self::Duplication,
         Self::Reordering,
@@ -63,6 +65,7 @@ impl Fault {
         Self::Partition,
         Self::OneWay,
         Self::Flapping,
+        Self::ListenerEnds,
         Self::Leave,
         Self::SlowDisk,
         Self::DiskError,
@@ -88,6 +91,7 @@ impl Fault {
             Self::Partition => "partition",
             Self::OneWay => "one-way cut",
             Self::Flapping => "flapping link",
+            Self::ListenerEnds => "listener restarts",
             Self::Leave => "leave and return",
             Self::SlowDisk => "slow disk",
             Self::DiskError => "disk error",

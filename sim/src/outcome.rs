@@ -91,7 +91,23 @@ impl Outcome {
             ("removed", it.removed),
             ("generations_forsaken", it.generations_forsaken),
             ("throttled", it.throttled),
+            ("deferred", it.deferred),
             ("frames_dropped", it.frames_dropped()),
+        ] {
+            self.count(name, more);
+        }
+    }
+
+    pub(crate) fn count_listener(&mut self, it: &Counters) {
+        for (name, more) in [
+            ("listener_lives", 1),
+            ("listener_nacks", it.nacks),
+            ("listener_installed", it.installed),
+            ("listener_cut", it.cut),
+            ("listener_gaps", it.gaps),
+            ("listener_fetches", it.fetches),
+            ("listener_generations_left", it.generations_left),
+            ("listener_frames_dropped", it.frames_dropped()),
         ] {
             self.count(name, more);
         }
@@ -109,7 +125,7 @@ pub fn replay_command(seed: u64, hosts: usize) -> String {
 pub struct Failure {
     /// The schedule.
     pub seed: u64,
-    /// How many hosts it has.
+    /// How many hosts vote in it.
     pub hosts: usize,
     /// Virtual time, in microseconds.
     pub at_us: u64,

@@ -49,6 +49,8 @@ pub struct Plan {
     pub seed: u64,
     /// Configured hosts.
     pub hosts: usize,
+    /// So many of them, the last ones, only listen.
+    pub listeners: usize,
     /// Virtual time of the first phase, in nanoseconds.
     pub end: u64,
     /// Least and most delay of a frame, in nanoseconds.
@@ -84,6 +86,7 @@ impl Plan {
         Self {
             seed: 1,
             hosts,
+            listeners: 0,
             end: 1000 * MS,
             delay: (10_000, 300_000),
             loss: 0,
@@ -117,7 +120,20 @@ impl Plan {
         }
     }
 
-    /// The schedule of a seed, with 2 to 7 hosts, or as many of `hosts` as the seed says.
+    /// Hosts that vote.
+    #[must_use]
+    pub const fn voters(&self) -> usize {
+        self.hosts - self.listeners
+    }
+
+    /// Whether a host only listens.
+    #[must_use]
+    pub const fn listens(&self, host: usize) -> bool {
+        host >= self.voters()
+    }
+
+    /// The schedule of a seed, with 2 to 7 hosts that vote, or as many of `hosts` as the seed says,
+    /// and in two of five schedules one or two that listen.
     ///
     /// # Panics
     ///
@@ -132,6 +148,9 @@ impl Plan {
             let count = u64::try_from(most - least + 1).expect("few");
             least + usize::try_from(drawn % count).expect("below")
         });
+        // Drawn apart, so that a seed without listeners means what it meant before there were any.
+        let listeners = Prng::new(seed ^ 0x4c49_5354_454e).pick(&[0, 0, 0, 1, 2]);
+        let hosts = hosts + listeners;
         let is_calm = prng.chance(150);
         let some = |prng: &mut Prng, values: &[u64]| if is_calm { 0 } else { prng.pick(values) };
         let rates = rates(&mut prng);
@@ -146,6 +165,7 @@ impl Plan {
         let mut plan = Self {
             seed,
             hosts,
+            listeners,
             end: prng.pick(&[300, 1000, 3000]) * MS,
             delay: (10_000, slowest),
             loss: some(&mut prng, &[0, 5, 50, 200]),
@@ -178,7 +198,7 @@ impl Plan {
     }
 
     fn add_messages(&mut self, prng: &mut Prng, messages: u64, bytes_max: usize) {
-        for host in 0..self.hosts {
+        for host in 0..self.voters() {
             for _ in 0..messages {
                 let act = Act::Submit {
                     host,

@@ -80,6 +80,13 @@ impl Plan {
             "loss" => self.loss = words.number("frames of 1000")?,
             "duplicate" => self.duplication = words.number("frames of 1000")?,
             "corrupt" => self.corruption = words.number("frames of 1000")?,
+            "listeners" => {
+                let listeners = words.size_of("hosts that only listen")?;
+                if listeners >= self.hosts {
+                    return Err("one of the hosts has to vote".to_owned());
+                }
+                self.listeners = listeners;
+            }
             "journal" => self.has_journal = true,
             "tagged" => self.mode = Mode::Tagged,
             "encrypted" => self.mode = Mode::Encrypted,
@@ -165,8 +172,12 @@ impl<'a> Words<'a> {
     }
 
     fn size(&mut self) -> Read<usize> {
-        let bytes = self.number("bytes")?;
-        usize::try_from(bytes).map_err(|_| format!("{bytes} bytes are too many"))
+        self.size_of("bytes")
+    }
+
+    fn size_of(&mut self, what: &str) -> Read<usize> {
+        let number = self.number(what)?;
+        usize::try_from(number).map_err(|_| format!("{number} are too many ({what})"))
     }
 
     /// `10us`, `1ms`, `2s`.
@@ -377,6 +388,9 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let usual = Self::calm(self.hosts);
         writeln!(f, "hosts {}\nseed {}", self.hosts, self.seed)?;
+        if self.listeners > 0 {
+            writeln!(f, "listeners {}", self.listeners)?;
+        }
         let (least, most) = self.delay;
         writeln!(f, "delay {} to {}", Span(least), Span(most))?;
         for (name, value) in [

@@ -89,6 +89,7 @@ impl World {
         let setup = Setup {
             me: id(host),
             hosts: HOSTS,
+            listeners: 0,
             ring: RING,
             boot_inc: self.clocks[host].0,
             stored: self.records[host],

@@ -246,6 +246,19 @@ impl Guard {
         self.counter = self.counter.max(inc);
     }
 
+    /// The counter of the last frame sealed.
+    #[must_use]
+    pub const fn counter(&self) -> u64 {
+        self.counter
+    }
+
+    /// The highest counter of a host that was let in; 0 for none, and in an open ring.
+    #[must_use]
+    pub fn highest(&self, host: HostId) -> u64 {
+        let sender = self.senders.get(usize::from(host.0));
+        sender.map_or(0, |sender| sender.window.highest)
+    }
+
     /// What this guard does to frames.
     #[must_use]
     pub const fn mode(&self) -> Mode {

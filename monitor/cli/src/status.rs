@@ -46,6 +46,8 @@ pub(crate) struct Ring {
     pub(crate) protection: String,
     pub(crate) deliver: String,
     pub(crate) state: String,
+    /// This host only listens: its programs cannot send.
+    pub(crate) listens: bool,
     pub(crate) epoch: u64,
     pub(crate) founder: Option<String>,
     pub(crate) tail: u64,
@@ -61,6 +63,13 @@ pub(crate) struct Ring {
     pub(crate) rotation_ns: u64,
     pub(crate) timeouts: Timeouts,
     pub(crate) hosts: Vec<Host>,
+}
+
+impl Ring {
+    /// The hosts that vote.
+    pub(crate) fn voters(&self) -> impl Iterator<Item = &Host> {
+        self.hosts.iter().filter(|host| !host.listens)
+    }
 }
 
 /// Times in force, which follow what was measured.
@@ -88,6 +97,8 @@ pub(crate) struct Host {
     pub(crate) name: String,
     pub(crate) address: String,
     pub(crate) is_member: bool,
+    /// It only listens: it is never a member, and counts for no majority.
+    pub(crate) listens: bool,
     /// Why its frames are refused, if they are.
     pub(crate) refused: Option<String>,
 }
@@ -121,6 +132,14 @@ pub(crate) struct Session {
     pub(crate) submitted: u64,
     pub(crate) sockets: Vec<Socket>,
     pub(crate) refusals: Vec<Refusal>,
+    /// What it may send, and has tried to.
+    pub(crate) grants: Vec<Granted>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Granted {
+    pub(crate) group: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -33,7 +33,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use errors::{AddressError, ConfigError, ConfigErrors, Place};
-pub use ring::{HostSettings, Level, Minority, RingSettings, Spin, TransportKind};
+pub use ring::{HostSettings, Level, Minority, RingSettings, Spin, TransportKind, voters};
 
 use tree::Sources;
 
@@ -58,7 +58,8 @@ pub struct Config {
     pub monitor: MonitorSettings,
     /// What the hosts have in common.
     pub ring: RingSettings,
-    /// The hosts that order together, by name; alone when left out.
+    /// The hosts that order together, by name, and behind them those that listen; alone when left
+    /// out.
     #[serde(rename = "host", skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<HostSettings>,
     /// The groups whose datagrams it orders.

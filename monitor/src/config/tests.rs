@@ -667,10 +667,12 @@ fn any_ring() -> impl Strategy<Value = (RingSettings, Vec<HostSettings>)> {
         any::<u16>(),
     )
         .prop_map(|(transport, count, encryption, is_safe, number)| {
-            let hosts = (0..count).map(|index| HostSettings {
+            let listeners = u8::from(is_safe && count > 2);
+            let hosts = (0..count).map(move |index| HostSettings {
                 name: format!("host{index}"),
                 address: SocketAddr::from(([10, 0, 0, index + 1], 7946)),
                 mac: Some(libexo::transport::MacAddress([2, 0, 0, 0, 0, index])),
+                listens: index + listeners >= count,
             });
             let ring = RingSettings {
                 number: number.into(),

@@ -84,6 +84,7 @@ impl Control {
             "deliver": settings.deliver,
             "minority": settings.minority,
             "state": ring_state(state),
+            "listens": state.is_listener,
             "epoch": state.joined.0,
             "founder": name(state.joined.founder()).filter(|_| state.joined.0 != 0),
             "promised": state.promised.0,
@@ -111,17 +112,22 @@ impl Control {
                 "join_ns": nanoseconds(state.timeouts.join),
                 "park_ns": nanoseconds(state.timeouts.park),
             },
-            "hosts": hosts.iter().zip(&state.hosts).map(|(host, known)| json!({
-                "id": known.host.0,
-                "name": host.name,
-                "address": host.address.to_string(),
-                "is_member": known.is_member,
-                "is_known": known.inc != 0,
-                "holds": known.holds.0,
-                "stores": known.stores.0,
-                "lag": known.lag,
-                "refused": used.refused.get(&known.host),
-            })).collect::<Vec<_>>(),
+            "hosts": (0..=u8::MAX).map(HostId).zip(hosts).map(|(id, host)| {
+                // Nothing is known of how far listeners are.
+                let known = state.hosts.iter().find(|known| known.host == id);
+                json!({
+                    "id": id.0,
+                    "name": host.name,
+                    "address": host.address.to_string(),
+                    "listens": host.listens,
+                    "is_member": known.is_some_and(|known| known.is_member),
+                    "is_known": known.is_some_and(|known| known.inc != 0),
+                    "holds": known.map_or(0, |known| known.holds.0),
+                    "stores": known.map_or(0, |known| known.stores.0),
+                    "lag": known.map_or(0, |known| known.lag),
+                    "refused": used.refused.get(&id),
+                })
+            }).collect::<Vec<_>>(),
             "foreign_messages": used.foreign,
             "frames": {
                 "sent": traffic.sent.frames,
@@ -226,6 +232,8 @@ const fn ring_state(state: &Inspection) -> &'static str {
         "lost its memory"
     } else if state.joined.0 == 0 {
         "forming"
+    } else if state.is_listener {
+        "listening"
     } else {
         "ordering"
     }

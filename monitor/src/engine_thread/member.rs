@@ -50,6 +50,8 @@ pub(super) struct Links {
     submitted: u64,
     returned: u64,
     minority: Minority,
+    /// This host only listens: its programs cannot send.
+    pub(super) listens: bool,
     /// The engine thread never sleeps.
     pub(super) spins: bool,
     /// Pings on their way, in the order of their submission, with their moments.
@@ -115,6 +117,7 @@ impl Links {
             labels,
             mut network,
             minority,
+            listens,
             spins,
             keeper,
             probes: _,
@@ -128,6 +131,7 @@ impl Links {
             pings: VecDeque::new(),
             returned: 0,
             minority,
+            listens,
             spins,
             labels,
             network,
@@ -290,6 +294,9 @@ impl<Tell: Fn()> State<Tell> {
         let Some(links) = &mut self.links else {
             return pong(Ok(Duration::ZERO)); // a ring of one orders at once
         };
+        if links.listens {
+            return pong(Err("this host only listens: ping from a host that votes"));
+        }
         if self.engine.inspect().is_some_and(|state| state.is_halted) {
             return pong(Err("no majority of the hosts can be reached"));
         }
@@ -336,6 +343,7 @@ impl<Tell: Fn()> State<Tell> {
 
     /// Whether sends fail from now on, or wait.
     fn set_refuses(&mut self, refuses: bool) {
+        let refuses = refuses || self.links.as_ref().is_some_and(|links| links.listens);
         self.board.set_refuses(refuses);
         if refuses {
             self.lanes.iter_mut().for_each(Lane::give_up_waiting);

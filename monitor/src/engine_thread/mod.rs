@@ -70,6 +70,7 @@ impl EngineThread {
             None => (Ring::alone(HostId(0), Params::default()), None),
             Some(host) => {
                 let (engine, links) = Links::new(host, Waker::start(board.clone())?)?;
+                board.set_refuses(links.listens);
                 (engine, Some(links))
             }
         };

@@ -25,7 +25,7 @@ use libexo::wire::table::{self, Row};
 use super::envelope::Labels;
 use super::keeper::{self, Keeper};
 use crate::clock;
-use crate::config::{HostSettings, Level, Minority, RingSettings, Spin, TransportKind};
+use crate::config::{self, HostSettings, Level, Minority, RingSettings, Spin, TransportKind};
 use crate::key_file::{self, KeyFileError};
 use crate::probe;
 
@@ -69,6 +69,8 @@ pub(crate) struct Host {
     pub(super) labels: Labels,
     pub(super) network: Network,
     pub(super) minority: Minority,
+    /// It only listens.
+    pub(super) listens: bool,
     /// The engine thread never sleeps.
     pub(super) spins: bool,
     /// The journal, if this host keeps one.
@@ -103,6 +105,8 @@ impl Host {
             return Ok(None);
         }
         let me = whoami(ring, hosts)?;
+        let voters = config::voters(hosts);
+        let listens = hosts[usize::from(me.0)].listens;
         let transport = open_transport(me, ring, hosts)?;
         let folder = Folder::open(&ring.state)?;
         let (mut vote, found) = Vote::open(folder.clone())?;
@@ -117,12 +121,13 @@ impl Host {
                 Level::Durable => Stage::Durable,
             },
             spin: ring.spin == Spin::Always,
-            times: times(ring, hosts.len()),
+            times: times(ring, voters),
             ..Params::default()
         };
         let setup = Setup {
             me,
-            hosts: hosts.len(),
+            hosts: voters,
+            listeners: hosts.len() - voters,
             ring: RingId {
                 number: ring.number,
                 table: table(hosts),
@@ -135,8 +140,11 @@ impl Host {
         };
         let now = clock::now();
         let generation = setup.stored.as_ref().map_or(0, |record| record.generation);
-        let (mut engine, keeper) = if ring.journal {
-            let found = keeper::open(folder, ring.number, generation, hosts.len())?;
+        let (mut engine, keeper) = if listens {
+            // What an earlier start kept stays as it is: a listener adds nothing to it.
+            (Ring::member(&setup, now), None)
+        } else if ring.journal {
+            let found = keeper::open(folder, ring.number, generation, voters)?;
             let engine = Ring::with_journal(&setup, found.memory, now);
             (engine, Some(found.keeper))
         } else {
@@ -165,6 +173,7 @@ impl Host {
         tracing::info!(
             host = hosts[usize::from(me.0)].name,
             hosts = hosts.len(),
+            listens,
             transport = ring.transport.name(),
             frame_bytes = params.frame_bytes_max,
             protection = %setup.protection.mode(),
@@ -174,6 +183,7 @@ impl Host {
             engine,
             labels: Labels::new(me, names),
             minority: ring.minority,
+            listens,
             spins: ring.spin == Spin::Always,
             keeper,
             probes: Some(probes),
@@ -190,10 +200,11 @@ impl Host {
 }
 
 /// Safety rests on none of them. A turn that waits for a disk takes longer; and a host at rest says
-/// so in at most 10 frames a second, copies counted.
-fn times(ring: &RingSettings, hosts: usize) -> Times {
+/// so in at most 10 frames a second, copies counted. Those for listeners are not: they must not make
+/// the hosts that vote notice later that one is gone.
+fn times(ring: &RingSettings, voters: usize) -> Times {
     let copies = if ring.transport.sends_copies() {
-        u32::try_from(hosts - 1).expect("at most 256 hosts")
+        u32::try_from(voters - 1).expect("at most 256 hosts").max(1)
     } else {
         1
     };
@@ -332,6 +343,12 @@ fn numbered(hosts: &[HostSettings]) -> impl Iterator<Item = (HostId, &HostSettin
     (0..=u8::MAX).map(HostId).zip(hosts)
 }
 
+/// This host and those that it exchanges frames with: listeners say nothing to each other.
+fn met(me: HostId, hosts: &[HostSettings]) -> impl Iterator<Item = (HostId, &HostSettings)> {
+    let listens = hosts[usize::from(me.0)].listens;
+    numbered(hosts).filter(move |(host, settings)| *host == me || !listens || !settings.listens)
+}
+
 fn peers<A: Address>(me: HostId, addresses: impl Iterator<Item = (HostId, A)>) -> Peers<A> {
     let mut peers = Peers::new(me);
     for (host, address) in addresses {
@@ -342,12 +359,12 @@ fn peers<A: Address>(me: HostId, addresses: impl Iterator<Item = (HostId, A)>) -
 }
 
 fn addresses(me: HostId, hosts: &[HostSettings]) -> Peers<SocketAddr> {
-    let all = numbered(hosts).map(|(host, settings)| (host, settings.address));
+    let all = met(me, hosts).map(|(host, settings)| (host, settings.address));
     peers(me, all)
 }
 
 fn macs(me: HostId, hosts: &[HostSettings]) -> Peers<MacAddress> {
-    let others = numbered(hosts).filter(|(host, _)| *host != me);
+    let others = met(me, hosts).filter(|(host, _)| *host != me);
     let mac = |settings: &HostSettings| {
         settings
             .mac
@@ -374,7 +391,8 @@ fn protection(ring: &RingSettings) -> Result<Protection, NetworkError> {
 fn table(hosts: &[HostSettings]) -> u32 {
     let addresses = |host: &HostSettings| {
         let mac = host.mac.map(|mac| mac.to_string());
-        [Some(host.address.to_string()), mac]
+        let listens = host.listens.then(|| "listens".to_owned());
+        [Some(host.address.to_string()), mac, listens]
             .into_iter()
             .flatten()
             .collect()

@@ -30,7 +30,7 @@ use libexo::wire::RingId;
 use libexo::wire::auth::Protection;
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::config::{HostSettings, RingSettings, TransportKind};
+use crate::config::{HostSettings, RingSettings, TransportKind, voters};
 use crate::engine_thread::command::Asked;
 use responder::{Facts, Responder};
 
@@ -107,6 +107,7 @@ pub(crate) fn open(place: &Place<'_>) -> Opened {
         me: place.me,
         id: place.id,
         hosts: names.zip(addresses).collect(),
+        voters: voters(place.hosts),
         ring_addresses: place.hosts.iter().map(|host| host.address).collect(),
         kind: place.ring.transport,
         has_way_to_all: reach != Reach::FanOut,
@@ -224,6 +225,7 @@ mod tests {
             name: name.to_owned(),
             address: address.parse().expect("an address"),
             mac: None,
+            listens: false,
         }
     }
 

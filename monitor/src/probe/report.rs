@@ -19,6 +19,8 @@ pub(super) struct Measured {
     pub(super) me: HostId,
     /// Names and the addresses of probes, by host.
     pub(super) hosts: Vec<(String, std::net::SocketAddr)>,
+    /// So many vote; those behind them listen.
+    pub(super) voters: usize,
     pub(super) transport: TransportKind,
     /// The ring's longest frame, where datagrams carry it.
     pub(super) frame_bytes: Option<u16>,
@@ -48,7 +50,7 @@ pub(super) struct Dropped {
 pub(super) struct Report {
     host: String,
     transport: &'static str,
-    /// Hosts that answered, this one included, are a majority of all.
+    /// Hosts that answered, this one included, are a majority of those that vote.
     has_majority: bool,
     hosts: Vec<HostReport>,
     pairs: Vec<Pair>,
@@ -61,6 +63,8 @@ struct HostReport {
     name: String,
     address: String,
     answers: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    listens: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     clock_ahead_ns: Option<i64>,
 }
@@ -101,14 +105,16 @@ pub(super) fn report(measured: &Measured) -> Report {
             name: name.clone(),
             address: address.to_string(),
             answers: answers(host),
+            listens: measured.listens(host),
             clock_ahead_ns: measured
                 .row(measured.me, host)
                 .filter(|row| row.answered > 0)
                 .map(|row| row.skew_ns),
         })
         .collect();
-    let has_majority = hosts.iter().filter(|host| host.answers).count() >= majority(hosts.len());
-    let pairs = measured.rows.iter().map(|((from, _), row)| {
+    let voters = hosts.iter().filter(|host| host.answers && !host.listens);
+    let has_majority = voters.count() >= majority(measured.voters);
+    let pairs = measured.used_rows().map(|((from, _), row)| {
         let rtt = |ns| (row.answered > 0).then_some(ns);
         Pair {
             from: measured.name(*from).to_owned(),
@@ -141,6 +147,18 @@ impl Measured {
         &self.hosts[usize::from(host.0)].0
     }
 
+    fn listens(&self, host: HostId) -> bool {
+        usize::from(host.0) >= self.voters
+    }
+
+    /// Measurements on ways that the ring uses: listeners say nothing to each other.
+    fn used_rows(&self) -> impl Iterator<Item = (&(HostId, HostId), &Row)> {
+        let is_used = |((from, to), _): &(&(HostId, HostId), &Row)| {
+            !self.listens(*from) || !self.listens(*to)
+        };
+        self.rows.iter().filter(is_used)
+    }
+
     /// What `from` measured towards `to`.
     fn row(&self, from: HostId, to: HostId) -> Option<&Row> {
         self.rows.get(&(from, to))
@@ -156,7 +174,7 @@ impl Measured {
 
     /// Names of the hosts whose measurements towards `to` are `wanted`.
     fn froms(&self, to: HostId, wanted: impl Fn(&Row) -> bool) -> BTreeSet<&str> {
-        let rows = self.rows.iter().filter(|(_, row)| row.host == to);
+        let rows = self.used_rows().filter(|(_, row)| row.host == to);
         rows.filter(|(_, row)| wanted(row))
             .map(|((from, _), _)| self.name(*from))
             .collect()
@@ -205,7 +223,7 @@ fn findings(measured: &Measured) -> Vec<Finding> {
                 fix_to_all(measured.transport).to_owned(),
             );
         }
-        for ((from, _), row) in measured.rows.iter().filter(|(_, row)| row.host == to) {
+        for ((from, _), row) in measured.used_rows().filter(|(_, row)| row.host == to) {
             let a = measured.name(*from);
             if let Some(what) = lost(a, b, measured.transport, row) {
                 let fix = "look at cables, at `ethtool -S` and at full buffers (`nstat`); the \
@@ -219,10 +237,9 @@ fn findings(measured: &Measured) -> Vec<Finding> {
             let shortened = measured.froms(to, is_short);
             if !shortened.is_empty() {
                 let rows = measured
-                    .rows
-                    .values()
-                    .filter(|row| row.host == to && is_short(row));
-                let largest = rows.map(|row| row.largest).min().unwrap_or(0);
+                    .used_rows()
+                    .filter(|(_, row)| row.host == to && is_short(row));
+                let largest = rows.map(|(_, row)| row.largest).min().unwrap_or(0);
                 let what = format!(
                     "frames of {frame_bytes} bytes do not pass from {} to {b}, {}",
                     list(&shortened),
@@ -358,6 +375,7 @@ mod tests {
         Measured {
             me: HostId(0),
             hosts: vec![host(1, "a"), host(2, "b"), host(3, "c")],
+            voters: 3,
             transport: TransportKind::UdpMulticast,
             frame_bytes: Some(1472),
             rows,
@@ -385,6 +403,30 @@ mod tests {
             skew_ns: 0,
             ..*row
         };
+    }
+
+    #[test]
+    fn listeners_are_no_part_of_a_majority_and_say_nothing_to_each_other() {
+        let mut it = measured(|from, to, row| {
+            if (from, to) == (1, 2) || (from, to) == (2, 1) {
+                is_silent(row);
+            }
+        });
+        it.voters = 1;
+        let alone = report(&it);
+        assert!(alone.has_majority, "a is the only one that votes");
+        assert_eq!(
+            alone
+                .hosts
+                .iter()
+                .map(|host| host.listens)
+                .collect::<Vec<_>>(),
+            [false, true, true]
+        );
+        assert_eq!(alone.pairs.len(), 4, "not those between b and c");
+        assert_eq!(findings(&it), [], "b and c need not hear each other");
+        it.voters = 3;
+        assert_eq!(findings(&it).len(), 2);
     }
 
     #[test]

@@ -48,6 +48,8 @@ pub(super) struct Facts {
     pub(super) id: RingId,
     /// Names, and where probes go.
     pub(super) hosts: Vec<(String, SocketAddr)>,
+    /// So many vote; those behind them listen.
+    pub(super) voters: usize,
     /// Where the ring's own frames go.
     pub(super) ring_addresses: Vec<SocketAddr>,
     pub(super) kind: TransportKind,
@@ -470,6 +472,7 @@ impl Responder {
         let measured = Measured {
             me: self.facts.me,
             hosts: self.facts.hosts.clone(),
+            voters: self.facts.voters,
             transport: self.facts.kind,
             frame_bytes: self.facts.frame_bytes,
             rows: own.chain(told).collect(),

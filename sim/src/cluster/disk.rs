@@ -192,8 +192,10 @@ impl Cluster<'_> {
         own.journal.pending.clear();
         own.journal.is_syncing = false;
         let generation = self.generation_of(host);
+        let listens = self.plan.listens(host);
         let own = &mut self.hosts[host];
-        own.has_forgotten = generation != 0 && !own.journal.is_of(generation);
+        own.has_forgotten = !listens && generation != 0 && !own.journal.is_of(generation);
+        own.has_agreed &= !own.has_forgotten;
         self.record(&[7, self.now, host as u64, lost as u64]);
         if lost > 0 {
             self.outcome.faults.count(Fault::LostTail);
@@ -218,7 +220,7 @@ impl Cluster<'_> {
         if !journal.is_of(self.generation_of(host)) {
             return None;
         }
-        let memory = Memory::read(self.plan.hosts, state, journal.base, &journal.entries);
+        let memory = Memory::read(self.plan.voters(), state, journal.base, &journal.entries);
         Some(memory.expect("the engine wrote it"))
     }
 

@@ -205,7 +205,11 @@ impl Cluster<'_> {
     fn start(&mut self, host: usize) -> Result<(), Broken> {
         let life = self.hosts[host].life + 1;
         let stored = self.stored(host);
-        let memory = self.memory(host);
+        let memory = if self.plan.listens(host) {
+            None
+        } else {
+            self.memory(host)
+        };
         // The clock may be wrong; the record saves the day.
         let boot_inc = if self.prng.chance(800) {
             self.now << 2 | life
@@ -215,7 +219,8 @@ impl Cluster<'_> {
         let key = Key::from_bytes([9; 32]);
         let setup = Setup {
             me: host_id(host),
-            hosts: self.plan.hosts,
+            hosts: self.plan.voters(),
+            listeners: self.plan.listeners,
             ring: RING,
             boot_inc,
             stored,

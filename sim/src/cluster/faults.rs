@@ -16,7 +16,8 @@ impl Cluster<'_> {
 
     /// How many may forget at once.
     pub(super) const fn tolerated(&self) -> usize {
-        self.plan.hosts - self.plan.hosts / 2 - 1
+        let voters = self.plan.voters();
+        voters - voters / 2 - 1
     }
 
     pub(super) fn act(&mut self, index: usize) -> Result<(), Broken> {
@@ -109,6 +110,9 @@ impl Cluster<'_> {
     }
 
     fn forget(&mut self, host: usize, span: u64) {
+        if self.plan.listens(host) {
+            return self.end_listener(host, span);
+        }
         let may = self.plan.forgets_too_much || self.forgetful() < self.tolerated();
         if self.hosts[host].ring.is_none() || !may || self.hosts[host].has_forgotten {
             return;
@@ -118,21 +122,41 @@ impl Cluster<'_> {
         own.ring = None;
         own.journal = Journal::default();
         own.has_forgotten = true;
+        own.has_agreed = false;
         own.disk_free = self.now;
         self.came(Fault::Forget, Some(host), || "down, forgets".to_owned());
         self.after(span, What::Restart { host });
     }
 
+    /// It keeps nothing, and comes back as one that comes late.
+    fn end_listener(&mut self, host: usize, span: u64) {
+        if self.hosts[host].ring.is_none() {
+            return;
+        }
+        self.count_life(host);
+        let own = &mut self.hosts[host];
+        own.ring = None;
+        own.disk_free = self.now;
+        self.came(Fault::ListenerEnds, Some(host), || "down".to_owned());
+        self.after(span, What::Restart { host });
+    }
+
     fn crash_all(&mut self, hosts: Hosts, span: u64) {
-        let is_all = (0..self.plan.hosts).all(|host| hosts.has(host));
+        let is_all = (0..self.plan.voters()).all(|host| hosts.has(host));
         let fault = if is_all {
             Fault::PowerCut
         } else {
             Fault::Crash
         };
         // Without a journal it would forget.
-        let can_fall = |host: &usize| self.plan.has_journal && self.hosts[*host].ring.is_some();
+        let can_fall = |host: &usize| {
+            let has_memory = self.plan.has_journal && !self.plan.listens(*host);
+            has_memory && self.hosts[*host].ring.is_some()
+        };
         let falls: Vec<_> = hosts.iter().filter(can_fall).collect();
+        for host in hosts.iter().filter(|host| self.plan.listens(*host)) {
+            self.end_listener(host, span);
+        }
         if !falls.is_empty() {
             self.came(fault, None, || format!("{} of {hosts}", fault.name()));
         }

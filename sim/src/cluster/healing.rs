@@ -3,9 +3,13 @@
 use core::time::Duration;
 
 use libexo::engine::ring::Ring;
+use libexo::ids::Position;
 
 use super::{Cluster, HEAL, What};
 use crate::checker::Broken;
+
+/// How often all hosts send anew until listeners miss nothing.
+const NEW_AGAIN: u64 = 9;
 
 impl Cluster<'_> {
     /// T4: equal positions and epochs mean equal logs.
@@ -52,10 +56,13 @@ impl Cluster<'_> {
         let (forgotten, tolerated) = (self.forgetful(), self.tolerated());
         let start = self.now;
         // If nobody remembers anything, a new generation begins.
-        let too_many = forgotten > tolerated && forgotten < self.plan.hosts;
+        let too_many = forgotten > tolerated && forgotten < self.plan.voters();
         // First generations beside each other: who forgets one of them may leave all without a
-        // majority that remembers, before anything was agreed on in any. That takes the operator.
-        let is_split = forgotten > 0 && !self.has_agreed && self.generations.len() > 1;
+        // majority that remembers, before anything was agreed on in any, or where only who forgot
+        // had agreed. That takes the operator.
+        let voters = &self.hosts[..self.plan.voters()];
+        let has_agreed = voters.iter().any(|host| host.has_agreed);
+        let is_split = forgotten > 0 && !has_agreed && self.generations.len() > 1;
         if too_many || is_split {
             // Only safety is asked for.
             self.run_until(start + 3_000_000_000, |_| false)?;
@@ -68,12 +75,7 @@ impl Cluster<'_> {
                 seen: self.describe(),
             });
         }
-        for host in 0..self.plan.hosts {
-            self.submit(host, 20, None)?;
-        }
-        if !self.run_until(self.now + HEAL, |cluster| {
-            cluster.is_settled() && cluster.is_level()
-        })? {
+        if !self.agrees_on_new()? {
             return Err(Broken {
                 guarantee: "new messages after healing",
                 seen: self.describe(),
@@ -85,28 +87,55 @@ impl Cluster<'_> {
         self.all_own_are_placed()
     }
 
-    /// Every host is in the ring of one epoch and has nothing of its own waiting.
+    /// Every host that votes is in the ring of one epoch and has nothing of its own waiting; every
+    /// listener follows it.
     fn is_settled(&self) -> bool {
         let mut epochs = None;
-        self.hosts.iter().all(|host| {
+        let mut tail = Position(0);
+        self.hosts.iter().enumerate().all(|(index, host)| {
             let Some(state) = host.ring.as_ref().and_then(Ring::inspect) else {
                 return false;
             };
             let key = (state.generation, state.joined, state.promised);
             let is_same = *epochs.get_or_insert(key) == key;
+            let own = state.marks.tail();
+            // A listener holds what those before it hold.
+            let is_behind = self.plan.listens(index) && own < tail;
+            tail = tail.max(own);
             is_same
+                && !is_behind
                 && !state.is_amnesiac
                 && state.joined == state.promised
-                && state.ring.len() == self.plan.hosts
+                && state.ring.len() == self.plan.voters()
                 && state.queued == 0
         })
     }
 
-    /// All have delivered up to the same place, and nothing beyond it was ever delivered.
-    fn is_level(&self) -> bool {
+    /// All deliver a new message from each host that votes. Where nothing is retained a listener
+    /// may miss one that came too early for it; then it delivers the next ones.
+    fn agrees_on_new(&mut self) -> Result<bool, Broken> {
+        let (voters, all) = (self.plan.voters(), self.plan.hosts);
+        for _ in 0..1 + NEW_AGAIN * u64::from(voters < all) {
+            for host in 0..voters {
+                self.submit(host, 20, None)?;
+            }
+            let is_done = |cluster: &Self| cluster.is_settled() && cluster.is_level(voters);
+            if !self.run_until(self.now + HEAL, is_done)? {
+                return Ok(false);
+            }
+            if self.is_level(all) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The first `count` hosts have delivered up to the same place, and nothing beyond it was ever
+    /// delivered.
+    fn is_level(&self, count: usize) -> bool {
         let place = |host: usize| self.checker.highest(self.name(host));
         let last = self.checker.last_place();
-        (0..self.plan.hosts).all(|host| place(host) == last)
+        (0..count).all(|host| place(host) == last)
     }
 
     /// Whatever a host of the last lives took is in the order.

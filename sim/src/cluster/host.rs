@@ -87,6 +87,8 @@ pub(super) struct Host {
     pub(super) slow_each: u64,
     pub(super) slow_until: u64,
     pub(super) busy_until: u64,
+    /// It has agreed on something, and remembers its generation.
+    pub(super) has_agreed: bool,
     /// It forgot, and no epoch has admitted it since.
     pub(super) has_forgotten: bool,
     pub(super) wake_at: Option<u64>,
@@ -117,6 +119,7 @@ impl Host {
             slow_each: 0,
             slow_until: 0,
             busy_until: 0,
+            has_agreed: false,
             has_forgotten: false,
             wake_at: None,
             gaps: Vec::new(),

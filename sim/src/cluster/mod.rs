@@ -149,8 +149,6 @@ struct Cluster<'a> {
     is_healed: bool,
     /// Generations in the order in which hosts entered them.
     generations: Vec<u64>,
-    /// Somebody has agreed on something.
-    has_agreed: bool,
     checker: Checker,
     outcome: Outcome,
     /// Labels of messages, and who has delivered them.
@@ -174,7 +172,7 @@ pub fn run(plan: &Plan) -> Result<Outcome, Failure> {
 ///
 /// The first [`Failure`] found.
 pub fn run_watched<'a>(plan: &'a Plan, watch: Option<Watch<'a>>) -> Result<Outcome, Failure> {
-    SEED.set((plan.seed, plan.hosts));
+    SEED.set((plan.seed, plan.voters()));
     let mut cluster = Cluster::new(plan, watch);
     let result = cluster.run();
     let at_us = cluster.now / 1000;
@@ -185,7 +183,7 @@ pub fn run_watched<'a>(plan: &'a Plan, watch: Option<Watch<'a>>) -> Result<Outco
             cluster.tell(None, false, || what.clone());
             Err(Failure {
                 seed: plan.seed,
-                hosts: plan.hosts,
+                hosts: plan.voters(),
                 at_us,
                 guarantee: broken.guarantee,
                 seen: broken.seen,
@@ -219,7 +217,6 @@ impl<'a> Cluster<'a> {
             last_arrival: vec![vec![0; plan.hosts]; plan.hosts],
             is_healed: false,
             generations: Vec::new(),
-            has_agreed: false,
             checker: Checker::default(),
             outcome,
             labels: HashMap::new(),
@@ -294,7 +291,12 @@ impl<'a> Cluster<'a> {
 
     fn count_life(&mut self, host: usize) {
         if let Some(ring) = &self.hosts[host].ring {
-            self.outcome.count_all(&ring.counters());
+            let counters = ring.counters();
+            if self.plan.listens(host) {
+                self.outcome.count_listener(&counters);
+            } else {
+                self.outcome.count_all(&counters);
+            }
         }
     }
 

@@ -86,7 +86,7 @@ impl Cluster<'_> {
             units,
         } = drain(&mut ring);
         let checked = ring.check();
-        self.has_agreed |= ring.marks().agreed() > Position(0);
+        self.hosts[host].has_agreed |= ring.marks().agreed() > Position(0);
         if self.hosts[host].has_forgotten && self.is_back(host, &ring) {
             self.hosts[host].has_forgotten = false;
         }

@@ -47,11 +47,13 @@ pub enum DropReason {
     Unexpected,
     /// It comes from an incarnation that is over (R8).
     Incarnation,
+    /// It comes from a host that only listens, and says what only those that vote may say.
+    Listener,
 }
 
 impl DropReason {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Malformed,
         Self::Check,
         Self::Version,
@@ -72,6 +74,7 @@ impl DropReason {
         Self::Fork,
         Self::Unexpected,
         Self::Incarnation,
+        Self::Listener,
     ];
     const COUNT: usize = Self::ALL.len();
 
@@ -99,6 +102,7 @@ impl DropReason {
             Self::Fork => "fork",
             Self::Unexpected => "unexpected",
             Self::Incarnation => "incarnation",
+            Self::Listener => "listener",
         }
     }
 
@@ -191,6 +195,8 @@ pub struct Counters {
     pub incarnations_raised: u64,
     /// Turns without messages because too much waited for agreement or credit was short.
     pub throttled: u64,
+    /// Questions of listeners left unanswered because they had asked for enough.
+    pub deferred: u64,
 }
 
 impl Counters {

@@ -45,6 +45,12 @@ pub enum FormError {
         /// The host.
         me: HostId,
     },
+    /// It is named, and only listens.
+    #[error("host {} only listens: name hosts that vote", host.0)]
+    Listener {
+        /// The host.
+        host: HostId,
+    },
     /// Fewer than a majority were named.
     #[error("{found} members are named; a majority is {quorum}")]
     TooFew {
@@ -78,17 +84,18 @@ enum Inner {
 }
 
 impl Ring {
-    /// A ring of one: `me` is its only host.
+    /// A ring of one: `me` is its only host, and nobody listens.
     #[must_use]
     pub fn alone(me: HostId, params: Params) -> Self {
         Self(Inner::Alone(Alone::new(me, params)))
     }
 
-    /// One of several hosts; with one configured host the same as [`alone`](Self::alone).
+    /// One of several hosts, perhaps one that only listens; with one configured host the same as
+    /// [`alone`](Self::alone).
     #[must_use]
     pub fn member(setup: &Setup, now: Time) -> Self {
         setup.assert_sound();
-        if setup.hosts == 1 {
+        if setup.all() == 1 {
             return Self::alone(setup.me, setup.params);
         }
         Self(Inner::Member(Box::new(Member::new(setup, now))))
@@ -96,7 +103,8 @@ impl Ring {
 
     /// One of the configured hosts, with a journal: whatever it says is on stable storage first.
     /// `memory` is what the journal holds; without it the host starts as one that lost its memory,
-    /// or that never ran. A ring of one is such a host, too.
+    /// or that never ran. A ring of one is such a host, too. A host that only listens keeps no
+    /// journal: it is the same as without.
     ///
     /// A memory of another generation than that of `setup.stored` is none.
     #[must_use]

@@ -12,8 +12,10 @@ use crate::wire::record::Record;
 pub struct Setup {
     /// This host's place, from 0.
     pub me: HostId,
-    /// How many hosts are configured.
+    /// How many hosts vote: places 0 to `hosts - 1`.
     pub hosts: usize,
+    /// How many more only listen: the places behind.
+    pub listeners: usize,
     /// Which ring and which table of hosts; frames of others are dropped.
     pub ring: RingId,
     /// A number above those of earlier starts, as far as the caller can tell: its clock in
@@ -33,11 +35,24 @@ pub struct Setup {
 impl Setup {
     /// Asserts what a checked configuration ensures.
     pub fn assert_sound(&self) {
-        assert!((1..=HOSTS_MAX).contains(&self.hosts), "1 to 256 hosts");
+        assert!(self.hosts >= 1, "somebody votes");
+        assert!(self.all() <= HOSTS_MAX, "1 to 256 hosts");
         assert!(
-            usize::from(self.me.0) < self.hosts,
+            usize::from(self.me.0) < self.all(),
             "this host is one of them"
         );
         self.params.assert_sound();
+    }
+
+    /// Hosts of the table: those that vote and those that listen.
+    #[must_use]
+    pub const fn all(&self) -> usize {
+        self.hosts + self.listeners
+    }
+
+    /// Whether this host only listens.
+    #[must_use]
+    pub fn is_listener(&self) -> bool {
+        usize::from(self.me.0) >= self.hosts
     }
 }

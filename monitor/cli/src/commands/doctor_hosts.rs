@@ -26,6 +26,8 @@ struct Host {
     name: String,
     address: String,
     answers: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    listens: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     clock_ahead_ns: Option<i64>,
 }
@@ -93,7 +95,11 @@ pub(super) fn ask(socket: Option<&Path>) -> Result<Option<Between>, Finding> {
 pub(super) fn text(between: &Between) -> String {
     let mut text = format!("\n{}, as {} asked:\n", between.transport, between.host);
     let hosts = between.hosts.iter().map(|host| {
-        let answers = if host.answers { "yes" } else { "no" };
+        let answers = match (host.answers, host.listens) {
+            (true, false) => "yes",
+            (true, true) => "yes, listens",
+            (false, _) => "no",
+        };
         let clock = host.clock_ahead_ns.map_or_else(String::new, millis);
         [
             host.name.clone(),

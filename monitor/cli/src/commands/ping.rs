@@ -69,7 +69,7 @@ pub(crate) fn run(
         schema: "exo.ping/1",
         group: &group.name,
         deliver: ring.map_or(group.deliver.as_str(), |ring| ring.deliver.as_str()),
-        hosts: ring.map_or(1, |ring| ring.hosts.len()),
+        hosts: ring.map_or(1, |ring| ring.voters().count()),
         order_ns,
         median_ns,
     };

@@ -31,7 +31,7 @@ enum RingCommand {
     ///
     /// Say it at each host that is to take part. What only the lost hosts held is given up.
     Form {
-        /// The hosts that take part, more than half of all [default: all].
+        /// The hosts that take part, more than half of those that vote [default: all that vote].
         #[arg(long, value_name = "NAME,NAME", value_delimiter = ',')]
         hosts: Vec<String>,
     },
@@ -78,7 +78,7 @@ fn form(answer: &Answer, names: &[String], out: &Output) -> anyhow::Result<ExitC
             return Err(Stop::new(FAILED, what, "`exo ring` lists the hosts").into());
         }
     }
-    let is_meant = |host: &&Host| names.is_empty() || names.contains(&host.name);
+    let is_meant = |host: &&Host| names.is_empty() && !host.listens || names.contains(&host.name);
     let meant: Vec<_> = ring.hosts.iter().filter(is_meant).collect();
     for host in &meant {
         hosts[usize::from(host.id / 64)] |= 1 << (host.id % 64);
@@ -140,7 +140,9 @@ fn write(ring: &Ring, text: &mut String) -> std::fmt::Result {
     if let Some(synced) = ring.synced {
         writeln!(text, "journal    on disk up to {synced}")?;
     }
-    writeln!(text, "waiting    {} messages of this host", ring.queued)?;
+    if !ring.listens {
+        writeln!(text, "waiting    {} messages of this host", ring.queued)?;
+    }
     let owner = ring.owner.as_deref().unwrap_or("nobody");
     match (ring.is_parked, ring.rotation_ns) {
         (true, _) => writeln!(text, "token      rests here")?,
@@ -175,6 +177,7 @@ fn write(ring: &Ring, text: &mut String) -> std::fmt::Result {
 fn row(host: &Host) -> [String; 4] {
     let state = match (&host.refused, host.is_member, host.is_known) {
         (Some(why), ..) => format!("refused: {why}"),
+        _ if host.listens => "listens".to_owned(),
         (None, true, _) => "in the ring".to_owned(),
         (None, false, true) => "left, or not heard any more".to_owned(),
         (None, false, false) => "never heard".to_owned(),
@@ -215,7 +218,7 @@ fn advice(ring: &Ring) -> Option<String> {
     }
     let members = ring.hosts.iter().filter(|host| host.is_member);
     let slowest = members.max_by_key(|host| host.lag)?;
-    let rotation = ring.hosts.len() as u64;
+    let rotation = ring.voters().count() as u64;
     (slowest.lag > 4 * rotation).then(|| {
         format!(
             "{} is {} positions behind: look at the load there, and at what is lost on the way to it \
@@ -229,6 +232,9 @@ fn advice(ring: &Ring) -> Option<String> {
 fn explain(state: &str) -> &str {
     match state {
         "ordering" => "ordering",
+        "listening" => {
+            "listening: programs here receive and cannot send (send from a host that votes)"
+        }
         "forming" => {
             "forming: waits until a majority of the hosts is there (start their monitors; \
              `exo doctor` looks for what is between them)"

@@ -62,8 +62,14 @@ fn write(answer: &Answer, text: &mut String) -> std::fmt::Result {
         .map(|session| session.refusals.len())
         .sum();
     if let Some(ring) = &status.ring {
-        let members = ring.hosts.iter().filter(|host| host.is_member).count();
-        let hosts = output::counted(ring.hosts.len(), "host");
+        let members = ring.voters().filter(|host| host.is_member).count();
+        let voters = ring.voters().count();
+        let listeners = match ring.hosts.len() - voters {
+            0 => String::new(),
+            1 => ", 1 listens".to_owned(),
+            count => format!(", {count} listen"),
+        };
+        let hosts = output::counted(voters, "host") + &listeners;
         writeln!(
             text,
             "ring       {}: {members} of {hosts} (`exo ring`)",

@@ -15,7 +15,7 @@ use crate::errors::{FAILED, FINDINGS, Stop};
 use crate::output::{Output, plain};
 use crate::process::{Process, UdpSocket};
 use crate::program::{FindError, Obstacle, Program};
-use crate::status::{self, Answer, Group, Session, Socket};
+use crate::status::{self, Answer, Group, Ring, Session, Socket};
 
 /// Arguments of `exo why`.
 #[derive(clap::Args, Debug)]
@@ -179,7 +179,11 @@ fn why_process(pid: u32, socket: Option<&Path>, out: &Output) -> anyhow::Result<
                 "a program attaches when one of its sockets is marked: compare the addresses \
                  below with `exo groups`",
             )),
-            (Ok(_), Some(session)) => reasons.extend(refusals(session)),
+            (Ok(answer), Some(session)) => {
+                reasons.extend(refusals(session));
+                let ring = answer.status.ring.as_ref();
+                reasons.extend(ring.and_then(|ring| deaf_ears(ring, session)));
+            }
         }
     }
     let sockets = sockets(&process, answer.as_ref().ok(), session);
@@ -226,6 +230,19 @@ fn refusals(session: &Session) -> impl Iterator<Item = Reason> {
             "change may_join or may_send of the group in exo.toml and reload the monitor",
         )
     })
+}
+
+/// It sends at a host that only listens.
+fn deaf_ears(ring: &Ring, session: &Session) -> Option<Reason> {
+    let grant = session.grants.first().filter(|_| ring.listens)?;
+    Some(Reason::new(
+        format!(
+            "its sends to group {} fail with ENETUNREACH: host {} only listens",
+            grant.group, ring.host
+        ),
+        "run programs that send on a host that votes, or take listens = true away from this \
+         [[host]] on all hosts",
+    ))
 }
 
 /// The process's sockets, first those that Exo has.

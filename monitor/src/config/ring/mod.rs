@@ -203,6 +203,20 @@ pub struct HostSettings {
     #[schemars(with = "Option<String>")]
     #[serde(serialize_with = "show_mac")]
     pub mac: Option<MacAddress>,
+    /// Whether it only listens: its programs receive and cannot send, and it counts for no majority.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub listens: bool,
+}
+
+/// How many of the hosts of a ring vote: the first ones.
+#[must_use]
+pub fn voters(hosts: &[HostSettings]) -> usize {
+    hosts.iter().filter(|host| !host.listens).count()
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's form")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 #[allow(clippy::ref_option, reason = "serde's form")]
@@ -340,8 +354,8 @@ fn broadcast(node: &Node) -> Result<IpAddr, Wrong> {
     }
 }
 
-/// Every `[[host]]`, then what they owe each other and `[ring]`. In the order of their names, so
-/// that the order in the file does not matter.
+/// Every `[[host]]`, then what they owe each other and `[ring]`. First those that vote, then those
+/// that listen, both in the order of their names, so that the order in the file does not matter.
 pub(in crate::config) fn hosts(
     reading: &mut Reading<'_>,
     root: &mut Fields<'_>,
@@ -363,7 +377,7 @@ pub(in crate::config) fn hosts(
             hosts.push(host);
         }
     }
-    hosts.sort_by(|a, b| a.name.cmp(&b.name));
+    hosts.sort_by(|a, b| (a.listens, &a.name).cmp(&(b.listens, &b.name)));
     if reading.errors.len() == before {
         check_ring(reading, &node.span, &hosts, ring);
     }
@@ -399,11 +413,13 @@ fn host(reading: &mut Reading<'_>, item: &Node, table: &Table) -> Option<HostSet
     let mac = optional(reading, &mut fields, "mac", mac, |mac| {
         quote(&mac.to_string())
     });
+    let listens = optional(reading, &mut fields, "listens", boolean, bool::to_string);
     fields.finish(reading);
     Some(HostSettings {
         name: name?.0,
         address: address?.0,
         mac,
+        listens: listens.unwrap_or(false),
     })
 }
 
@@ -514,6 +530,12 @@ fn check_ring(reading: &mut Reading<'_>, span: &Span, hosts: &[HostSettings], ri
                 quote(name)
             ),
             "add it, or correct the name",
+        );
+    }
+    if !hosts.is_empty() && voters(hosts) == 0 {
+        wrong(
+            "every host only listens, and nobody orders".to_owned(),
+            "take listens = true away from one [[host]], better from three",
         );
     }
     let Some(first) = hosts.first().filter(|_| hosts.len() > 1) else {

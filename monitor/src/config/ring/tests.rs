@@ -1,4 +1,4 @@
-use super::TransportKind;
+use super::{TransportKind, voters};
 use crate::config::tests::{config, mistakes, one_mistake};
 
 const TWO_HOSTS: &str = "[ring]\nkey_file = \"/k\"\n\
@@ -12,6 +12,32 @@ fn hosts_have_the_order_of_their_names() {
     assert_eq!(names, ["a", "b"]);
     assert_eq!(config.ring.transport, TransportKind::UdpMulticast);
     assert!(config.ring.authentication && !config.ring.encryption);
+}
+
+#[test]
+fn hosts_that_listen_come_behind_those_that_vote() {
+    let text = TWO_HOSTS.replacen("7946\"\n", "7946\"\nlistens = false\n", 1)
+        + "listens = true\n[[host]]\nname = \"c\"\naddress = \"10.0.0.3:7946\"\n";
+    let config = config(&text);
+    let hosts = config.hosts.iter();
+    let hosts: Vec<_> = hosts
+        .map(|host| (host.name.as_str(), host.listens))
+        .collect();
+    assert_eq!(hosts, [("b", false), ("c", false), ("a", true)]);
+    assert_eq!(voters(&config.hosts), 2);
+}
+
+#[test]
+fn somebody_has_to_vote() {
+    let text = TWO_HOSTS.replace("7946\"\n", "7946\"\nlistens = true\n");
+    let mistake = "3:1 every host only listens, and nobody orders; take listens = true away from one \
+                   [[host]], better from three";
+    assert_eq!(one_mistake(&text), mistake);
+    let text = format!("{TWO_HOSTS}listens = \"yes\"\n");
+    assert_eq!(
+        one_mistake(&text),
+        "9:11 true or false belongs here, not a string; write it without quotes"
+    );
 }
 
 #[test]

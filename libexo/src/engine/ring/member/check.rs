@@ -31,6 +31,8 @@ pub struct Inspection {
     pub queued: usize,
     /// Whether the token rests here.
     pub is_parked: bool,
+    /// Whether it only listens.
+    pub is_listener: bool,
     /// Whether no majority answers.
     pub is_halted: bool,
     /// What was counted.
@@ -53,7 +55,7 @@ pub struct Inspection {
     pub rotation: Duration,
     /// Times in force.
     pub timeouts: Timeouts,
-    /// Every configured host.
+    /// Every host that votes.
     pub hosts: Vec<HostLag>,
 }
 
@@ -104,6 +106,7 @@ impl Member {
             ring: self.log.ring().iter().collect(),
             queued: self.queued(),
             is_parked: self.is_parked,
+            is_listener: self.is_listener(),
             is_halted: self.is_halted,
             counters: self.counters,
             owner: self.log.owner_of_next(),
@@ -179,7 +182,8 @@ impl Member {
                 format!("trimmed {base:?} before {done:?} was delivered"),
             );
         }
-        if self.crash_vector[usize::from(self.me.0)] != self.inc {
+        let own = self.crash_vector.get(usize::from(self.me.0));
+        if own.is_some_and(|own| *own != self.inc) {
             return broken("I11", format!("{:?} and {}", self.crash_vector, self.inc));
         }
         let early_max = self.params.early_bytes_max.max(2 * TURN_BYTES_LIMIT);

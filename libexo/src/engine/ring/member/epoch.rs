@@ -76,7 +76,7 @@ impl Candidate {
 impl Member {
     /// Asks all hosts to promise a new epoch.
     pub(super) fn campaign(&mut self, is_planned: bool) {
-        if self.is_amnesiac || self.candidate.is_some() {
+        if self.is_amnesiac || self.is_listener() || self.candidate.is_some() {
             return;
         }
         self.unpark();

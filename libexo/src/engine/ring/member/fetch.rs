@@ -314,7 +314,12 @@ impl Member {
             }
             return;
         }
-        let late = if fetch.is_late {
+        if !self.may_answer(asker) {
+            return;
+        }
+        // A listener that is behind everything retained goes on from the present: what is about to
+        // be trimmed next would come too late again.
+        let late = if fetch.is_late || self.listens(asker) && fetch.from <= base {
             self.trimmable()
         } else {
             base
@@ -342,6 +347,7 @@ impl Member {
             }
             from = from.next();
         }
+        self.note_answer(asker, answer.len());
         let header = Header {
             seq: fetch.from,
             // Names the answer, so that parts of two are not mixed.

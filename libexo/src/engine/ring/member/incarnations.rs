@@ -56,7 +56,8 @@ impl Member {
     /// Whether `host` is known from before the incarnation to which it says its memory reaches
     /// back.
     pub(super) fn has_forgotten(&self, host: HostId, since: u64) -> bool {
-        is_beyond(self.earliest[usize::from(host.0)], since)
+        let known = self.earliest.get(usize::from(host.0));
+        known.is_some_and(|known| is_beyond(*known, since))
     }
 
     /// Tells a host which of its incarnations it has forgotten.
@@ -67,13 +68,16 @@ impl Member {
     /// A frame whose counter lies below the host's known incarnation is of a life that began with a
     /// lower one: nobody would ever let its frames in.
     pub(super) fn tell_higher(&mut self, host: HostId, counter: u64) {
+        if self.listens(host) {
+            return self.tell_listener_higher(host, counter);
+        }
         let known = self.crash_vector.get(usize::from(host.0)).copied();
         if let Some(known) = known.filter(|known| counter < *known) {
             self.tell_incarnation(host, known);
         }
     }
 
-    fn tell_incarnation(&mut self, host: HostId, inc: u64) {
+    pub(super) fn tell_incarnation(&mut self, host: HostId, inc: u64) {
         let (index, again) = (usize::from(host.0), self.params.times.prepare);
         if self.now >= self.warned[index] {
             self.warned[index] = self.now.after(again);
@@ -84,6 +88,10 @@ impl Member {
     /// Somebody knows an incarnation of this host. True: this host goes on in another way, and
     /// what it was about to do is over.
     pub(super) fn meet_earlier(&mut self, known: u64) -> bool {
+        if self.is_listener() {
+            self.count_above(known);
+            return false;
+        }
         if known > self.inc {
             if self.generation != 0 && !self.is_amnesiac {
                 let found = format!("incarnation {known} is at work beside {}", self.inc);
@@ -144,6 +152,9 @@ impl Member {
         ground: Option<&Ground>,
         entries: &VecDeque<Entry>,
     ) -> bool {
+        if self.is_listener() {
+            return false;
+        }
         let me = usize::from(self.me.0);
         let views = entries.iter().filter_map(|entry| entry.view.as_deref());
         let of_views = views.filter_map(|view| view.crash_vector.get(me).copied());

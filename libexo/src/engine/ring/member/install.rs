@@ -42,7 +42,8 @@ impl Member {
     pub(super) fn tell_install(&mut self, host: HostId) {
         let index = usize::from(host.0);
         let again = self.params.times.prepare;
-        if index >= self.hosts || self.is_amnesiac || self.now < self.told[index] {
+        let is_deaf = index >= self.told.len() || self.is_listener();
+        if is_deaf || self.is_amnesiac || self.now < self.told[index] {
             return;
         }
         if let Some(install) = self.install.clone() {
@@ -52,8 +53,10 @@ impl Member {
     }
 
     /// Asks for the INSTALL of an epoch that passed this host by.
-    pub(super) fn ask_install(&mut self, host: HostId) {
-        if self.is_amnesiac || self.staging.is_some() || self.now < self.asked {
+    pub(super) fn ask_install(&mut self, host: HostId, epoch: Epoch) {
+        // A voter hears of the next epoch by PREPARE, and gives up the one that it is entering.
+        let is_entering = self.staging.is_some() && !(self.is_listener() && epoch > self.promised);
+        if self.is_amnesiac || is_entering || self.now < self.asked {
             return;
         }
         self.asked = self.now.after(self.params.times.prepare);
@@ -70,7 +73,7 @@ impl Member {
     }
 
     pub(super) fn on_install(&mut self, from: HostId, generation_low: u32, install: Entry) {
-        let (epoch, me) = (install.epoch, usize::from(self.me.0));
+        let epoch = install.epoch;
         let Some(view) = install.view.as_deref() else {
             return;
         };
@@ -81,6 +84,9 @@ impl Member {
         if epoch < self.promised && epoch > self.joined {
             // Only a higher epoch can let this host in.
             self.knows_ring = true;
+            if self.is_listener() {
+                return self.counters.drop_frame(DropReason::OldEpoch);
+            }
             self.timers.arm_first(Timer::Join, self.now);
             return self.refuse(install.author, Refuse::Promised(self.promised));
         }
@@ -97,19 +103,10 @@ impl Member {
         if !self.extends_agreed(&install) {
             return self.counters.drop_frame(DropReason::Fork);
         }
-        if self.meet_earlier(view.crash_vector[me]) {
-            return self.counters.drop_frame(DropReason::Incarnation);
-        }
-        let is_admitted = view.admitted.contains(self.me) && view.crash_vector[me] == self.inc;
-        if self.is_amnesiac && !is_admitted {
-            return self.counters.drop_frame(DropReason::NotWorking);
-        }
-        if !self.is_amnesiac && view.ring.contains(self.me) && view.crash_vector[me] != self.inc {
-            // It promised, restarted, and is a member under its earlier incarnation: the log would
-            // count this one's messages as the earlier one's. The ring stalls at its turn, and the
-            // next epoch, which it still may promise, knows it by its present one.
-            self.highest_seen = self.highest_seen.max(epoch);
-            return self.counters.drop_frame(DropReason::Incarnation);
+        if !self.is_listener()
+            && let Err(reason) = self.may_enter(epoch, view)
+        {
+            return self.counters.drop_frame(reason);
         }
         let generation = u64::from(view.generation_high) << 32 | u64::from(generation_low);
         if self.generation == 0 {
@@ -119,6 +116,26 @@ impl Member {
         }
         self.turn_to(epoch);
         self.stage(from, install);
+    }
+
+    /// Whether a host that votes may enter: who forgot only if it is admitted (R6, R7).
+    fn may_enter(&mut self, epoch: Epoch, view: &View) -> Result<(), DropReason> {
+        let known = view.crash_vector[usize::from(self.me.0)];
+        if self.meet_earlier(known) {
+            return Err(DropReason::Incarnation);
+        }
+        let is_admitted = view.admitted.contains(self.me) && known == self.inc;
+        if self.is_amnesiac && !is_admitted {
+            return Err(DropReason::NotWorking);
+        }
+        if !self.is_amnesiac && view.ring.contains(self.me) && known != self.inc {
+            // It promised, restarted, and is a member under its earlier incarnation: the log would
+            // count this one's messages as the earlier one's. The ring stalls at its turn, and the
+            // next epoch, which it still may promise, knows it by its present one.
+            self.highest_seen = self.highest_seen.max(epoch);
+            return Err(DropReason::Incarnation);
+        }
+        Ok(())
     }
 
     /// Whether the INSTALL leaves all that is agreed here. No true founder's does otherwise: it chose
@@ -173,7 +190,6 @@ impl Member {
 
     fn stage(&mut self, from: HostId, install: Entry) {
         let view = install.view.as_deref().expect("an INSTALL has a VIEW body");
-        let to = install.position.before();
         let common = self.log.common_with(view, install.position);
         let at = common.unwrap_or_else(|| self.marks.agreed());
         let digest = self
@@ -185,21 +201,33 @@ impl Member {
         sources.retain(|host| *host != self.me);
         // Who begins anew has no use for what is over.
         let is_fresh = self.joined == Epoch(0);
-        let (prev, epoch) = (install.prev, install.epoch);
-        let fetching = Fetching::new(sources, epoch, (at, digest), to, prev, is_fresh);
+        let epoch = install.epoch;
+        let (to, digest_there) = if is_fresh && self.is_listener() {
+            // It begins at the present, however long ago the epoch was opened.
+            (install.position, install.digest)
+        } else {
+            (install.position.before(), install.prev)
+        };
+        let fetching = Fetching::new(sources, epoch, (at, digest), to, digest_there, is_fresh);
         self.staging = Some(Staging { install, fetching });
         self.arm_loss();
         self.fetch_more(Purpose::Stage);
     }
 
     /// The log that the INSTALL asks for is here, whole.
-    pub(super) fn complete_staging(&mut self, ground: Option<Ground>, entries: VecDeque<Entry>) {
+    pub(super) fn complete_staging(
+        &mut self,
+        ground: Option<Ground>,
+        mut entries: VecDeque<Entry>,
+    ) {
         let Some(Staging { install, .. }) = self.staging.take() else {
             return;
         };
         if self.knew_this_host(ground.as_ref(), &entries) {
             return;
         }
+        // A listener asks for the INSTALL, too.
+        entries.pop_back_if(|last| last.position == install.position);
         let is_fresh = self.joined == Epoch(0);
         let begins_behind = ground
             .as_ref()
@@ -279,9 +307,9 @@ impl Member {
             self.outbox.notices.push_back(Notice::Gap { from, to });
         }
         // Numbers of an earlier incarnation say nothing about this one's messages.
-        let (inc, number) = ground.senders[usize::from(self.me.0)];
-        if inc == self.inc {
-            self.queue.forget(Ticket(number));
+        let own = ground.senders.get(usize::from(self.me.0));
+        if let Some((_, number)) = own.filter(|(inc, _)| *inc == self.inc) {
+            self.queue.forget(Ticket(*number));
         }
         self.counters.cut += self.tail().0 - agreed.0;
         self.marks.begin_after(ground.position);
@@ -331,6 +359,7 @@ impl Member {
         self.hop.rest();
         self.nack_tries = 0;
         self.wants_wake = false;
+        self.hears_rest = false;
         self.epoch_delay = self.params.times.prepare * 4;
         self.unpark();
         for timer in [
@@ -430,6 +459,9 @@ impl Member {
         self.now = now;
         let named: HostSet = members.iter().copied().collect();
         let (found, quorum) = (named.len(), self.quorum);
+        if let Some(host) = members.iter().find(|host| self.listens(**host)) {
+            return Err(FormError::Listener { host: *host });
+        }
         if !named.contains(self.me) {
             return Err(FormError::NotNamed { me: self.me });
         }
@@ -452,7 +484,7 @@ impl Member {
     /// This host's generation is over: it is one without a generation, and never takes part in
     /// that one again. Its record goes on naming it until it belongs to another, so that after a
     /// restart it counts as one that lost its memory.
-    fn forsake(&mut self) {
+    pub(super) fn forsake(&mut self) {
         self.counters.generations_forsaken += 1;
         self.forsaken = self.generation;
         self.generation = 0;
@@ -586,6 +618,10 @@ impl Member {
         let is_own_established = self.marks.agreed() > Position(0);
         if !is_established || is_own_established {
             return Err(DropReason::Generation);
+        }
+        if self.is_listener() {
+            self.leave_generation();
+            return Ok(());
         }
         self.counters.generations_left += 1;
         self.forsaken = self.generation;

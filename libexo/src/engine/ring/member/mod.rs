@@ -10,6 +10,7 @@
 //! | `install` | enters epochs that others founded; begins behind gaps; joins |
 //! | `incarnations` | who forgot what, this host included (R6, R8) |
 //! | `fetch` | fetches ranges of the log and serves them |
+//! | `listen` | hosts that only listen: what they leave out, and how others treat them |
 //! | `delivery` | from agreed positions to messages |
 //! | `journal` | what goes to stable storage, and what waits for it |
 
@@ -20,6 +21,7 @@ mod fetch;
 mod incarnations;
 mod install;
 mod journal;
+mod listen;
 mod outbox;
 mod receive;
 mod repair;
@@ -54,6 +56,7 @@ use epoch::Candidate;
 use fetch::Fetching;
 use install::{Joiner, Staging};
 use journal::Journal;
+use listen::Allowance;
 use outbox::Outbox;
 use timers::{Hop, Jitter, Timer, Timers};
 
@@ -65,6 +68,7 @@ const INCARNATION_STEP: u64 = 1 << 40;
 #[derive(Debug)]
 pub(super) struct Member {
     me: HostId,
+    /// Hosts that vote.
     hosts: usize,
     quorum: usize,
     ring_id: RingId,
@@ -81,6 +85,8 @@ pub(super) struct Member {
     is_amnesiac: bool,
     /// The generation that it was in and that is over, until it belongs to another; or 0.
     forsaken: u64,
+    /// What stable storage held when a listener started; all but its incarnation stays.
+    kept: SmallRecord,
     inc: u64,
     /// Highest incarnation known of each host (R8).
     crash_vector: Vec<u64>,
@@ -143,6 +149,12 @@ pub(super) struct Member {
     acks: HostSet,
     /// It heard of an epoch that it cannot enter, having promised a higher one.
     knows_ring: bool,
+    /// A listener heard that the token rests at the tail.
+    hears_rest: bool,
+    /// Hosts that a listener heard in another generation, which it names by its low half.
+    elsewhere: (u32, HostSet),
+    /// What listeners may still be sent on request.
+    allowance: Allowance,
     /// The highest epoch that anybody promised, as far as was heard.
     highest_seen: Epoch,
     epoch_delay: Duration,
@@ -180,6 +192,10 @@ impl Member {
 
     pub(super) fn with_journal(setup: &Setup, memory: Option<Memory>, now: Time) -> Self {
         let mut member = Self::before_start(setup, now);
+        if setup.is_listener() {
+            member.start();
+            return member;
+        }
         member.journal = Some(Journal::default());
         let memory = memory
             .filter(|memory| memory.generation == member.generation && memory.generation != 0);
@@ -215,6 +231,10 @@ impl Member {
 
     fn start(&mut self) {
         self.persist();
+        if self.is_amnesiac && self.hosts == 1 {
+            // Nobody else could remember.
+            self.forsake();
+        }
         if self.is_amnesiac || self.joined > Epoch(0) {
             self.timers.arm(Timer::Join, self.now);
         }
@@ -222,18 +242,35 @@ impl Member {
     }
 
     fn before_start(setup: &Setup, now: Time) -> Self {
-        let stored = setup.stored.unwrap_or_default();
+        let kept = setup.stored.unwrap_or_default();
+        let stored = if setup.is_listener() {
+            // It belongs to nothing and promised nothing.
+            SmallRecord {
+                inc: kept.inc,
+                ..SmallRecord::default()
+            }
+        } else {
+            kept
+        };
         let inc = setup
             .boot_inc
             .max(stored.inc.saturating_add(INCARNATION_STEP));
         let hosts = setup.hosts;
         let mut crash_vector = vec![0; hosts];
-        crash_vector[usize::from(setup.me.0)] = inc;
+        if let Some(own) = crash_vector.get_mut(usize::from(setup.me.0)) {
+            *own = inc;
+        }
         let since = if stored.since == 0 { inc } else { stored.since };
         let ground = Ground::first(hosts, 0);
-        let guard = Guard::new(&setup.protection, setup.ring, setup.me, hosts, inc);
+        let guard = Guard::new(&setup.protection, setup.ring, setup.me, setup.all(), inc);
         let params = Params {
             frame_bytes_max: setup.params.frame_bytes_max - guard.mode().overhead_bytes(),
+            // A listener keeps nothing for others.
+            retain_bytes: if setup.is_listener() {
+                0
+            } else {
+                setup.params.retain_bytes
+            },
             ..setup.params
         };
         Self {
@@ -251,6 +288,7 @@ impl Member {
             generation: stored.generation,
             is_amnesiac: stored.generation != 0,
             forsaken: 0,
+            kept,
             inc,
             crash_vector,
             earliest: vec![0; hosts],
@@ -286,7 +324,8 @@ impl Member {
             packing: Vec::new(),
             is_parked: false,
             is_woken: false,
-            is_leaving: false,
+            // It is never in the ring, as one that left.
+            is_leaving: setup.is_listener(),
             is_halted: false,
             wants_wake: false,
             resends: 0,
@@ -297,14 +336,17 @@ impl Member {
             probe_rounds: 0,
             acks: HostSet::default(),
             knows_ring: false,
+            hears_rest: false,
+            elsewhere: (0, HostSet::default()),
+            allowance: Allowance::default(),
             highest_seen: stored.promised,
             epoch_delay: setup.params.times.prepare * 4,
             join_delay: setup.params.times.join_min,
             removals: VecDeque::new(),
             formless: BTreeMap::new(),
             last_planned: None,
-            told: vec![Time(0); hosts],
-            warned: vec![Time(0); hosts],
+            told: vec![Time(0); setup.all()],
+            warned: vec![Time(0); setup.all()],
             asked: Time(0),
             served: BTreeMap::new(),
             hop: Hop::default(),
@@ -344,6 +386,9 @@ impl Member {
     }
 
     pub(super) fn rejoin(&mut self, now: Time) {
+        if self.is_listener() {
+            return;
+        }
         self.is_leaving = false;
         self.timers.arm(Timer::Join, now);
     }
@@ -391,15 +436,24 @@ impl Member {
 
     /// Puts the small record on stable storage; what follows waits for it.
     fn persist(&mut self) {
+        let generation = if self.generation == 0 {
+            self.forsaken
+        } else {
+            self.generation
+        };
         let record = SmallRecord {
             promised: self.promised,
-            generation: if self.generation == 0 {
-                self.forsaken
-            } else {
-                self.generation
-            },
+            generation,
             inc: self.inc,
             since: self.since,
+        };
+        let record = if self.is_listener() {
+            SmallRecord {
+                inc: self.inc,
+                ..self.kept
+            }
+        } else {
+            record
         };
         self.outbox.persist(record.emit());
     }
@@ -419,6 +473,9 @@ impl Member {
 
     pub(super) fn on_submit(&mut self, now: Time, submission: Submission<'_>) -> Admit {
         self.now = now;
+        if self.is_listener() {
+            return Admit::Redirect(self.log.owner_of_next().unwrap_or(HostId(0)));
+        }
         let ticket = Ticket(self.ticket.0 + 1);
         if !self.queue.push(ticket, submission) {
             return Admit::Busy;

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use super::listen::concerns_listeners;
 use super::{DropReason, Entry, Member};
 use crate::engine::{Frame as RawFrame, Notice, Port};
 use crate::ids::HostId;
@@ -44,7 +45,7 @@ impl Member {
         if let FrameError::Seal(AuthError::Replay { counter }) = error {
             self.tell_higher(host, counter);
         }
-        if !error.is_disagreement() || usize::from(host.0) >= self.hosts {
+        if !error.is_disagreement() || usize::from(host.0) >= self.told.len() {
             return;
         }
         let told = self.refused.get(&(host, reason));
@@ -57,15 +58,20 @@ impl Member {
     }
 
     fn on_opened(&mut self, from: HostId, frame: &Frame<'_>) {
-        if let Err(reason) = self.admit_header(&frame.header) {
+        if self.listens(frame.header.src) {
+            return self.on_listener(frame);
+        }
+        if let Err(reason) = self.admit_header(&frame.header, from) {
             return self.counters.drop_frame(reason);
         }
         self.hear(&frame.header, from);
-        self.dispatch(from, frame);
+        if !self.is_listener() || concerns_listeners(frame.header.kind) {
+            self.dispatch(from, frame);
+        }
     }
 
     /// Whether the frame is for this host, of its generation, and not its own.
-    fn admit_header(&mut self, header: &Header) -> Result<(), DropReason> {
+    fn admit_header(&mut self, header: &Header, from: HostId) -> Result<(), DropReason> {
         let is_other = header.flags.has(Flags::UNICAST) && header.dst != self.me;
         // Own turns come back when others repair them; a founder that restarted needs its INSTALL.
         let is_own = header.src == self.me && !matches!(header.kind, Kind::Turn | Kind::Install);
@@ -86,6 +92,10 @@ impl Member {
         }
         if header.generation == 0 {
             // A host that belongs to none yet may promise, probe and ask.
+            return Ok(());
+        }
+        if self.hears_majority_elsewhere(header, from) {
+            self.leave_generation();
             return Ok(());
         }
         self.hear_other_generation(header)

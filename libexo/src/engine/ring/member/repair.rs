@@ -38,7 +38,7 @@ impl Member {
             return;
         }
         if header.epoch > self.joined {
-            self.ask_install(from);
+            self.ask_install(from, header.epoch);
         } else if header.epoch < self.joined {
             // A host without a generation must say what it remembers.
             if header.kind != Kind::Join && header.generation != 0 {
@@ -64,7 +64,7 @@ impl Member {
     /// If something is known to be missing, it is asked for a little later.
     pub(super) fn await_missing(&mut self) {
         if self.heard_tail > self.tail() {
-            let wait = self.nack_wait();
+            let wait = self.nack_wait() + self.spread();
             self.timers.arm_first(Timer::Nack, self.now.after(wait));
         }
     }
@@ -76,6 +76,13 @@ impl Member {
     }
 
     pub(super) fn nack(&mut self) {
+        if self.is_listener() {
+            self.advance();
+            if self.is_full() {
+                let wait = self.params.times.nack_max;
+                return self.timers.arm(Timer::Nack, self.now.after(wait));
+            }
+        }
         if !self.can_work() || self.heard_tail <= self.tail() {
             self.nack_tries = 0;
             return;
@@ -122,6 +129,9 @@ impl Member {
             if self.served.contains_key(&(asker, missing.position)) {
                 continue;
             }
+            if !self.may_answer(asker) {
+                return;
+            }
             let Some(entry) = self.log.get(missing.position) else {
                 continue;
             };
@@ -135,6 +145,7 @@ impl Member {
                 self.served.insert((asker, missing.position), self.now);
             }
             self.counters.repairs += 1;
+            self.note_answer(asker, frames.iter().map(Vec::len).sum());
             for bytes in frames {
                 self.put_out(Some(asker), bytes);
             }
@@ -172,6 +183,7 @@ impl Member {
         self.last_progress = self.now;
         self.probe_rounds = 0;
         self.acks = HostSet::default();
+        self.elsewhere.1 = HostSet::default();
         if std::mem::take(&mut self.is_halted) {
             self.outbox.events.push_back(Event::Resumed);
         }
@@ -180,7 +192,8 @@ impl Member {
 
     /// Time without progress after which this host asks the others.
     pub(super) fn loss_time(&self) -> Duration {
-        let rests = self.is_quiet() && self.queue.waiting() == 0 && !self.wants_wake;
+        let rests = self.is_quiet() || self.hears_rest;
+        let rests = rests && self.queue.waiting() == 0 && !self.wants_wake;
         let busy = self.hop.loss(&self.params.times);
         if rests {
             busy.max(self.params.times.park * 21 / 5)
@@ -217,6 +230,9 @@ impl Member {
             self.is_halted = true;
             self.outbox.events.push_back(Event::Halted);
         }
+        if self.is_listener() {
+            return self.ask_one();
+        }
         self.acks = HostSet::default().with(self.me);
         let header = self.own_header(Kind::Probe, self.joined);
         let body = self.probe_body();
@@ -227,7 +243,7 @@ impl Member {
         }
     }
 
-    fn probe_body(&self) -> Vec<u8> {
+    pub(super) fn probe_body(&self) -> Vec<u8> {
         let since = self.reaches_back_to();
         let mut body = Vec::new();
         Probe { since }.emit(&mut body);
@@ -337,6 +353,7 @@ impl Member {
         }
         self.timers.disarm(Timer::Resend);
         self.hop.rest();
+        self.hears_rest = self.is_listener();
         if self.queue.waiting() == 0 {
             self.note_progress();
         }

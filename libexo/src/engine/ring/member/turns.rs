@@ -34,7 +34,7 @@ impl Member {
             return self.counters.drop_frame(DropReason::NotWorking);
         }
         let is_next = header.parts == 1 && header.seq == self.tail().next();
-        if is_next && self.early.is_empty() && !self.is_journal_full() {
+        if is_next && self.early.is_empty() && !self.is_full() {
             self.take_in(Whole::of(frame));
         } else if !self.early.put(frame, self.params.early_bytes_max) {
             self.counters.drop_frame(DropReason::Fork);
@@ -72,7 +72,7 @@ impl Member {
     /// Appends what has become complete.
     pub(super) fn advance(&mut self) {
         while self.can_work()
-            && !self.is_journal_full()
+            && !self.is_full()
             && let Some(whole) = self.early.take(self.joined, self.tail().next())
         {
             if !self.take_in(whole) {
@@ -120,6 +120,7 @@ impl Member {
             self.unpark();
         }
         self.wants_wake = false;
+        self.hears_rest = false;
         self.timers.disarm(Timer::Wake);
         self.note_progress();
         self.update_agreement();
@@ -210,14 +211,15 @@ impl Member {
         if !self.can_work() {
             return;
         }
-        let me = usize::from(self.me.0);
-        let vote = self.own_vote();
-        self.last[me] = vote;
+        if !self.is_listener() {
+            let (me, vote) = (usize::from(self.me.0), self.own_vote());
+            self.last[me] = vote;
+            if self.journal.is_some() {
+                self.stored[me] = vote;
+            }
+        }
         if let Some(agreed) = agreed_position(&self.last, self.quorum, &mut self.scratch) {
             self.marks.agree(agreed);
-        }
-        if self.journal.is_some() {
-            self.stored[me] = vote;
         }
         if let Some(durable) = agreed_position(&self.stored, self.quorum, &mut self.scratch) {
             self.marks.store(durable);
@@ -411,7 +413,8 @@ impl Member {
 
     /// Two rotations moved nothing, and nobody wants anything.
     fn is_idle(&self, members: u64) -> bool {
-        !self.params.spin
+        // A ring of one with listeners would take its turns for ever.
+        (!self.params.spin || members == 1)
             && self.log.quiet() >= 2 * members
             && self.queue.waiting() == 0
             && !self.is_woken
@@ -442,12 +445,16 @@ impl Member {
             return self.unpark();
         }
         self.timers.disarm(Timer::Loss);
+        self.send_park(None);
+        self.timers
+            .arm(Timer::Park, self.now.after(self.params.times.park));
+    }
+
+    pub(super) fn send_park(&mut self, to: Option<HostId>) {
         let header = self.own_header(Kind::Park, self.joined);
         let until_ms = u32::try_from(self.params.times.park.as_millis()).unwrap_or(u32::MAX);
         let mut body = Vec::new();
         crate::wire::body::Park { until_ms }.emit(&mut body);
-        self.send(None, header, &body);
-        self.timers
-            .arm(Timer::Park, self.now.after(self.params.times.park));
+        self.send(to, header, &body);
     }
 }
