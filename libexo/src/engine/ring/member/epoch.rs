@@ -10,6 +10,7 @@ use super::{DropReason, Header, HostSet, Member};
 use crate::engine::ring::log::{Entry, Ground, Log};
 use crate::engine::ring::parts::Whole;
 use crate::ids::{Epoch, HostId, Position};
+use crate::planted::{self, Mistake};
 use crate::wire::body::{Cause, Prepare, Promise, Refuse, View};
 use crate::wire::{Flags, Kind, digest};
 
@@ -37,6 +38,14 @@ pub(super) struct Candidate {
     promises: BTreeMap<HostId, Promised>,
     /// The better log, on its way.
     pub(super) fetching: Option<Fetching>,
+}
+
+/// What logs are compared by: first the epoch, then the position (R5).
+fn reach(tail_epoch: Epoch, tail: Position) -> (u64, u64) {
+    if planted::is(Mistake::LongestTail) {
+        return (tail.0, tail_epoch.0);
+    }
+    (tail_epoch.0, tail.0)
 }
 
 impl Candidate {
@@ -67,7 +76,8 @@ impl Candidate {
         let is_usable = |(host, promise): (&HostId, &Promised)| {
             let index = usize::from(host.0);
             let remembers = !is_beyond(earliest[index], promise.since);
-            (promise.inc >= merged[index] && remembers).then_some(*host)
+            let is_last = promise.inc >= merged[index] || planted::is(Mistake::DeadPromisesCount);
+            (is_last && remembers).then_some(*host)
         };
         self.promises.iter().filter_map(is_usable).collect()
     }
@@ -80,7 +90,7 @@ impl Member {
             return;
         }
         self.unpark();
-        let epoch = self.promised.max(self.highest_seen).next_of(self.me);
+        let epoch = self.next_epoch();
         self.promised = epoch;
         self.promised_to = Some((self.me, self.inc));
         self.persist_promise();
@@ -115,6 +125,19 @@ impl Member {
         if self.quorum == 1 {
             self.choose_tail();
         }
+    }
+
+    /// Above every epoch that anybody promised, as far as this host knows; nobody else can found it
+    /// (R1).
+    fn next_epoch(&self) -> Epoch {
+        if planted::is(Mistake::EpochFromJoined) {
+            return self.joined.next_of(self.me);
+        }
+        let known = self.promised.max(self.highest_seen);
+        if planted::is(Mistake::EpochWithoutFounder) {
+            return known.next_of(HostId(0));
+        }
+        known.next_of(self.me)
     }
 
     fn send_prepare(&mut self, to: Option<HostId>) {
@@ -192,7 +215,7 @@ impl Member {
         if self.meet_earlier(prepare.crash_vector[me]) || self.meet_earlier(prepare.earliest[me]) {
             return self.counters.drop_frame(DropReason::Incarnation);
         }
-        if self.is_amnesiac {
+        if self.is_amnesiac && !planted::is(Mistake::AmnesiacPromises) {
             return self.counters.drop_frame(DropReason::NotWorking);
         }
         if self.has_forgotten(from, prepare.since) {
@@ -206,13 +229,18 @@ impl Member {
             return self.counters.drop_frame(DropReason::Incarnation);
         }
         let asker = Some((from, prepare.inc));
-        if epoch < self.promised || epoch == self.promised && self.promised_to != asker {
+        let promised = if planted::is(Mistake::LowerPromise) {
+            self.joined
+        } else {
+            self.promised
+        };
+        if epoch < promised || epoch == promised && self.promised_to != asker {
             return self.refuse(from, Refuse::Promised(self.promised));
         }
         if epoch <= self.joined {
             return self.counters.drop_frame(DropReason::OldEpoch);
         }
-        if epoch > self.promised {
+        if epoch > promised {
             self.turn_to(epoch);
             self.promised_to = asker;
             self.learn_incarnations(&prepare.crash_vector);
@@ -234,7 +262,10 @@ impl Member {
         };
         let mut body = Vec::new();
         promise.emit(&mut body);
-        let answer = self.own_header(Kind::Promise, epoch);
+        let mut answer = self.own_header(Kind::Promise, epoch);
+        if planted::is(Mistake::PromiseTellsAgreed) {
+            answer.seq = self.marks.agreed();
+        }
         self.send(Some(from), answer, &body);
     }
 
@@ -250,7 +281,9 @@ impl Member {
         }
         let candidate = self.candidate.as_mut();
         let Some(candidate) = candidate.filter(|own| {
-            own.epoch == header.epoch && promise.to_inc == inc && own.fetching.is_none()
+            let is_of_campaign = own.epoch == header.epoch
+                || planted::is(Mistake::OldPromisesCount) && own.epoch > header.epoch;
+            is_of_campaign && promise.to_inc == inc && own.fetching.is_none()
         }) else {
             return self.counters.drop_frame(DropReason::Unexpected);
         };
@@ -272,7 +305,7 @@ impl Member {
         if usable.len() < candidate.promises.len() {
             self.counters.void_promises += 1;
         }
-        if usable.len() < self.quorum {
+        if usable.len() < self.promises_needed() {
             return;
         }
         let ring = self.log.ring();
@@ -289,8 +322,13 @@ impl Member {
         }
     }
 
+    /// A majority (R4).
+    fn promises_needed(&self) -> usize {
+        self.quorum - usize::from(planted::is(Mistake::PromisesLessOne))
+    }
+
     pub(super) fn end_grace(&mut self) {
-        let quorum = self.quorum;
+        let quorum = self.promises_needed();
         let candidate = self.candidate.as_ref();
         if candidate.is_some_and(|own| own.usable().len() >= quorum && own.fetching.is_none()) {
             self.choose_tail();
@@ -309,10 +347,12 @@ impl Member {
             .promises
             .iter()
             .filter(|(host, _)| usable.contains(**host));
-        let of = |promise: &Promised| (promise.tail_epoch, promise.tail);
-        let best = promises.clone().map(|(_, promise)| of(promise)).max();
-        let best = best.expect("a majority has promised");
-        if best <= (self.log.tail_epoch(), self.tail()) {
+        let of = |promise: &Promised| reach(promise.tail_epoch, promise.tail);
+        let best = promises.clone().max_by_key(|(_, promise)| of(promise));
+        let (_, best) = best.expect("a majority has promised");
+        let (best, to) = (of(best), best.tail);
+        let own = reach(self.log.tail_epoch(), self.tail());
+        if best <= own || planted::is(Mistake::OwnTail) {
             return self.found(None, VecDeque::new());
         }
         let holders: Vec<_> = promises
@@ -327,7 +367,7 @@ impl Member {
             .digest_at(agreed)
             .expect("what is agreed is held or the base");
         let epoch = candidate.epoch;
-        let fetching = Fetching::new(sources, epoch, (agreed, prev), best.1, digest, false);
+        let fetching = Fetching::new(sources, epoch, (agreed, prev), to, digest, false);
         if let Some(candidate) = &mut self.candidate {
             candidate.fetching = Some(fetching);
         }
@@ -356,14 +396,14 @@ impl Member {
         assert!(usable.len() >= self.quorum, "a majority has promised (I8)");
         let merged = candidate.merged();
         let view = self.opening_view(&candidate, usable, merged, is_formation);
-        let of = |promise: &Promised| (promise.tail_epoch, promise.tail);
+        let of = |promise: &Promised| reach(promise.tail_epoch, promise.tail);
         let promises = candidate
             .promises
             .iter()
             .filter(|(host, _)| usable.contains(**host));
         assert_eq!(
             promises.map(|(_, promise)| of(promise)).max(),
-            Some((self.log.tail_epoch(), self.tail())),
+            Some(reach(self.log.tail_epoch(), self.tail())),
             "the founder's log is the best that was promised (I8)"
         );
         self.counters.founded += 1;
@@ -399,7 +439,9 @@ impl Member {
         merged: Vec<u64>,
         is_formation: bool,
     ) -> View {
-        let known = |index: usize| merged[index] == candidate.crash_vector[index];
+        let known = |index: usize| {
+            merged[index] == candidate.crash_vector[index] || planted::is(Mistake::AdmitsUnknown)
+        };
         let admitted: HostSet = HostSet::first(self.hosts)
             .iter()
             .filter(|host| known(usize::from(host.0)))

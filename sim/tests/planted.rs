@@ -1,0 +1,197 @@
+//! Mistakes planted into the ring, one at a time: schedules find each of them, and find nothing
+//! where none is planted. `docs/planted.md` holds the table that this prints.
+
+use std::cell::RefCell;
+use std::fmt::Write as _;
+use std::fs;
+use std::num::NonZero;
+use std::panic;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, Once};
+use std::thread;
+use std::time::Instant;
+
+use exo_sim::{Plan, run};
+use libexo::planted::{Mistake, plant};
+
+/// A mistake that as many schedules do not find is not found.
+const SCHEDULES_MAX: u64 = 10_000;
+/// The slice has the mistakes that the table says as many schedules find.
+const SLICE_SCHEDULES: u64 = 10;
+/// So many may it take in the slice: a change of the engine changes what a seed comes to.
+const SLICE_MAX: u64 = 300;
+
+thread_local! {
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// A schedule that shows a mistake.
+struct Found {
+    seed: u64,
+    /// The guarantee or the invariant that does not hold.
+    by: String,
+    seen: String,
+}
+
+/// Assertions are kept for whoever catches them; they would fill the output.
+fn keep_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if thread::current().name() == Some("seeker") {
+                PANIC.set(Some(info.to_string().replace('\n', " ")));
+            } else {
+                before(info);
+            }
+        }));
+    });
+}
+
+/// What an assertion is called: the invariants that its text ends with, or all of it.
+fn name_of(assertion: &str) -> String {
+    let named = assertion.rfind("(I").or_else(|| assertion.rfind("(R"));
+    let end = named.and_then(|from| {
+        assertion[from..]
+            .find(')')
+            .map(|len| (from + 1, from + len))
+    });
+    match end {
+        Some((from, to)) => format!("{} (assertion)", &assertion[from..to]),
+        None => "assertion".to_owned(),
+    }
+}
+
+/// What one schedule shows with whatever is planted in this thread.
+fn look(seed: u64) -> Option<Found> {
+    let result = panic::catch_unwind(|| run(&Plan::new(seed, None)));
+    match result {
+        Ok(Ok(_)) => None,
+        Ok(Err(failure)) => Some(Found {
+            seed,
+            by: failure.guarantee.to_owned(),
+            seen: failure.seen,
+        }),
+        Err(_) => {
+            let seen = PANIC.take().unwrap_or_default();
+            let by = name_of(&seen);
+            Some(Found { seed, by, seen })
+        }
+    }
+}
+
+/// The first schedule that shows the mistake; without it the same one shows nothing.
+fn seek(mistake: Mistake, schedules_max: u64) -> Option<Found> {
+    plant(Some(mistake));
+    let found = (1..=schedules_max).find_map(look);
+    plant(None);
+    let clean = found.as_ref().and_then(|found| look(found.seed));
+    if let Some(wrong) = clean {
+        panic!("{} without a mistake: {}", wrong.seed, wrong.seen);
+    }
+    found
+}
+
+fn row(mistake: Mistake, found: Option<&Found>) -> String {
+    let (by, schedules) = match found {
+        Some(found) => (&found.by[..], found.seed.to_string()),
+        None => ("**nothing**", format!("{SCHEDULES_MAX}")),
+    };
+    format!("{} {by} | {schedules} |", head(mistake))
+}
+
+/// The part of a row that does not depend on schedules.
+fn head(mistake: Mistake) -> String {
+    let (name, rule) = (mistake.name(), mistake.rule());
+    let (what, file) = (mistake.what(), mistake.file());
+    format!("| `{name}` | {rule} | {what} | `{file}` |")
+}
+
+/// Seeks all of them on all processors. Returns the rows, in order, and the names of those that
+/// were not found.
+#[allow(clippy::disallowed_methods, reason = "how long it took is printed")]
+fn seek_all(mistakes: &[Mistake], schedules_max: u64) -> (Vec<String>, Vec<&'static str>) {
+    keep_panics();
+    let next = AtomicUsize::new(0);
+    let rows = Mutex::new(vec![None; mistakes.len()]);
+    let work = || {
+        // Relaxed: each index is taken once, and nothing else is shared by it.
+        while let index = next.fetch_add(1, Ordering::Relaxed)
+            && let Some(mistake) = mistakes.get(index)
+        {
+            let since = Instant::now();
+            let found = seek(*mistake, schedules_max);
+            let seen = found.as_ref().map_or("", |found| &found.seen[..]);
+            let seen: String = seen.chars().take(160).collect();
+            let row = row(*mistake, found.as_ref());
+            println!("{row}\n    {:.1} s: {seen}", since.elapsed().as_secs_f64());
+            rows.lock().expect("nobody panics with it")[index] = Some((row, found.is_some()));
+        }
+    };
+    let workers = thread::available_parallelism().map_or(1, NonZero::get);
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            let seeker = thread::Builder::new().name("seeker".to_owned());
+            seeker.spawn_scoped(scope, work).expect("a thread starts");
+        }
+    });
+    let rows = rows.into_inner().expect("nobody panics with it");
+    let rows: Vec<_> = rows.into_iter().map(|row| row.expect("sought")).collect();
+    let missed = mistakes.iter().zip(&rows).filter(|(_, row)| !row.1);
+    let missed = missed.map(|(mistake, _)| mistake.name()).collect();
+    (rows.into_iter().map(|(row, _)| row).collect(), missed)
+}
+
+/// The published table's lines.
+fn published() -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/planted.md");
+    let text = fs::read_to_string(path).expect("a readable file");
+    text.lines().map(str::to_owned).collect()
+}
+
+/// How many schedules the published table says that it takes.
+fn published_schedules(mistake: Mistake) -> Option<u64> {
+    let lines = published();
+    let line = lines.iter().find(|line| line.starts_with(&head(mistake)))?;
+    line.trim_end_matches(" |").rsplit(' ').next()?.parse().ok()
+}
+
+#[test]
+fn the_published_table_has_every_mistake() {
+    let mut missing = String::new();
+    for mistake in Mistake::ALL {
+        if published_schedules(*mistake).is_none_or(|count| count > SCHEDULES_MAX) {
+            writeln!(missing, "{}", head(*mistake)).expect("a string takes it");
+        }
+    }
+    assert!(missing.is_empty(), "not in docs/planted.md:\n{missing}");
+    let rows = published();
+    let rows = rows.iter().filter(|line| line.starts_with("| `")).count();
+    assert_eq!(rows, Mistake::ALL.len(), "a row for each, and no other");
+}
+
+#[test]
+fn mistakes_that_show_soon_are_found() {
+    let is_soon = |it: &Mistake| published_schedules(*it).is_some_and(|n| n <= SLICE_SCHEDULES);
+    let soon: Vec<_> = Mistake::ALL.iter().copied().filter(is_soon).collect();
+    assert!(soon.len() >= 20, "only {} show soon", soon.len());
+    let (_, missed) = seek_all(&soon, SLICE_MAX);
+    assert!(missed.is_empty(), "not found: {missed:?}");
+}
+
+/// `EXO_PLANTED=name,name` seeks some of them.
+#[test]
+#[ignore = "minutes: make planted"]
+fn every_mistake_is_found() {
+    let some = std::env::var("EXO_PLANTED").ok();
+    let is_asked = |it: &Mistake| {
+        let names = some.as_ref().map(|some| some.split(','));
+        names.is_none_or(|mut names| names.any(|name| name == it.name()))
+    };
+    let asked: Vec<_> = Mistake::ALL.iter().copied().filter(is_asked).collect();
+    let (rows, missed) = seek_all(&asked, SCHEDULES_MAX);
+    println!("\n| mistake | breaks | what is done wrongly | where | found by | schedules |");
+    println!("| --- | --- | --- | --- | --- | --- |\n{}", rows.join("\n"));
+    assert!(missed.is_empty(), "not found: {missed:?}");
+}
