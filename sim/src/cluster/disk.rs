@@ -170,9 +170,16 @@ impl Cluster<'_> {
         let own = &mut self.hosts[host];
         own.journal.is_syncing = false;
         own.journal.sync(id);
+        self.note_journal(host);
         self.begin_sync(host);
         self.tell_ring(host, |ring, now| ring.on_synced(now, UnitId(id)));
         self.pump(host)
+    }
+
+    fn note_journal(&mut self, host: usize) {
+        let journal = &self.hosts[host].journal;
+        let (generation, tail) = (journal.generation, journal.tail());
+        self.note_stored(generation, host, tail);
     }
 
     /// The engine is gone, and with it what was not synced; some of what was under way to the
@@ -191,6 +198,7 @@ impl Cluster<'_> {
         }
         own.journal.pending.clear();
         own.journal.is_syncing = false;
+        self.note_journal(host);
         let generation = self.generation_of(host);
         let own = &mut self.hosts[host];
         own.has_forgotten = generation != 0 && !own.journal.is_of(generation);

@@ -247,6 +247,7 @@ impl Cluster<'_> {
         own.paused_until = 0;
         own.wake_at = None;
         own.seen = super::host::Seen::default();
+        own.known = super::marks::Known::default();
         let started = own.clock(self.now);
         own.ring = Some(if self.plan.has_journal {
             Ring::with_journal(&setup, memory, started)

@@ -7,6 +7,7 @@ use libexo::engine::{Engine, Event, Notice, Record, Transmit, Unit};
 use libexo::time::Time;
 
 use super::disk::Journal;
+use super::marks::Known;
 use crate::checker::Delivered;
 use crate::plan::Clock;
 
@@ -95,6 +96,7 @@ pub(super) struct Host {
     /// Numbers that the engine gave out in this life.
     pub(super) taken: u64,
     pub(super) seen: Seen,
+    pub(super) known: Known,
     usual: Clock,
     percent: u64,
     real: u64,
@@ -127,6 +129,7 @@ impl Host {
                 is_halted: false,
                 is_amnesiac: false,
             },
+            known: Known::default(),
             usual: clock,
             percent: clock.percent,
             real: 0,

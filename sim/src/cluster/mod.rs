@@ -6,6 +6,7 @@ mod expect;
 mod faults;
 mod healing;
 mod host;
+mod marks;
 mod network;
 
 use core::cell::Cell;
@@ -25,6 +26,7 @@ use crate::prng::Prng;
 use crate::step::Hosts;
 use crate::trace::{Line, Watch};
 use host::Host;
+use marks::Reached;
 
 pub(crate) const RING: RingId = RingId {
     number: 7,
@@ -151,6 +153,7 @@ struct Cluster<'a> {
     generations: Vec<u64>,
     /// Somebody has agreed on something.
     has_agreed: bool,
+    reached: Reached,
     checker: Checker,
     outcome: Outcome,
     /// Labels of messages, and who has delivered them.
@@ -220,6 +223,7 @@ impl<'a> Cluster<'a> {
             is_healed: false,
             generations: Vec::new(),
             has_agreed: false,
+            reached: Reached::default(),
             checker: Checker::default(),
             outcome,
             labels: HashMap::new(),
@@ -293,6 +297,7 @@ impl<'a> Cluster<'a> {
     }
 
     fn count_life(&mut self, host: usize) {
+        self.note_end(host);
         if let Some(ring) = &self.hosts[host].ring {
             self.outcome.count_all(&ring.counters());
         }
