@@ -71,7 +71,7 @@ macro_rules! mistakes {
                 }
             }
 
-            /// Where it is made, below `libexo/src`.
+            /// Where it is made: below `libexo/src/engine/ring`, `wire/` below `libexo/src`.
             #[must_use]
             pub const fn file(self) -> &'static str {
                 match self {
@@ -91,7 +91,7 @@ macro_rules! mistakes {
 }
 
 mistakes! {
-    EpochWithoutFounder: "R1", "ids.rs", "the number of an epoch does not contain its founder";
+    EpochWithoutFounder: "R1", "member/epoch.rs", "the number of an epoch does not contain its founder";
     EpochFromJoined: "R1", "member/epoch.rs", "a founder counts on from the epoch that it works in, not from the highest promised";
     AssumesToken: "R2", "member/turns.rs", "after a silence a host takes the next turn in the same epoch, and the others accept it";
     OwnerOfOldRing: "R2", "log.rs", "the owner after a VIEW is looked up in the ring before it";
@@ -132,7 +132,6 @@ mistakes! {
     TurnBeforeSync: "durable", "member/turns.rs", "a turn leaves before it is in the journal";
     UnsyncedCounts: "durable", "member/turns.rs", "a host counts its own tail before it is in the journal";
     CutStaysSynced: "durable", "member/journal.rs", "what was cut still counts as synced";
-    DurableIsAgreed: "durable", "member/delivery.rs", "the level durable is taken for agreed";
     SafeIsAgreed: "safe", "member/delivery.rs", "the level safe is taken for agreed";
     SilentHolds: "safe", "agreement.rs", "a member that wrote nothing yet counts as one that holds everything";
     DeliversTail: "agreed", "member/delivery.rs", "what is appended is delivered before it is agreed";
@@ -146,8 +145,8 @@ mistakes! {
     GenerationsMixed: "0008", "member/receive.rs", "frames of another generation are let in";
     GoesOverToAny: "0008", "member/install.rs", "a host goes over to a generation in which nothing is agreed";
     RecordNotAwaited: "0008", "member/outbox.rs", "frames leave before the small record is on stable storage";
-    CheckIgnored: "I3", "../wire/header.rs", "the check of a frame is not compared";
-    TagIgnored: "I3", "../wire/auth.rs", "the tag of a frame is not compared";
+    CheckIgnored: "I3", "wire/header.rs", "the check of a frame is not compared";
+    TagIgnored: "I3", "wire/auth.rs", "the tag of a frame is not compared";
     ParksEarly: "progress", "member/turns.rs", "the token rests although payload is not agreed yet";
     LossOnce: "progress", "member/repair.rs", "the others are asked once and never again";
 }

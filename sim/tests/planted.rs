@@ -41,7 +41,8 @@ fn keep_panics() {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
             if thread::current().name() == Some("seeker") {
-                PANIC.set(Some(info.to_string().replace('\n', " ")));
+                let text = info.payload_as_str().unwrap_or("not a text");
+                PANIC.set(Some(text.replace('\n', " ")));
             } else {
                 before(info);
             }
@@ -49,7 +50,7 @@ fn keep_panics() {
     });
 }
 
-/// What an assertion is called: the invariants that its text ends with, or all of it.
+/// What an assertion is called: the invariants that its text ends with, or its text.
 fn name_of(assertion: &str) -> String {
     let named = assertion.rfind("(I").or_else(|| assertion.rfind("(R"));
     let end = named.and_then(|from| {
@@ -59,7 +60,7 @@ fn name_of(assertion: &str) -> String {
     });
     match end {
         Some((from, to)) => format!("{} (assertion)", &assertion[from..to]),
-        None => "assertion".to_owned(),
+        None => format!("{assertion} (assertion)"),
     }
 }
 
@@ -110,7 +111,11 @@ fn head(mistake: Mistake) -> String {
 
 /// Seeks all of them on all processors. Returns the rows, in order, and the names of those that
 /// were not found.
-#[allow(clippy::disallowed_methods, reason = "how long it took is printed")]
+#[allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "what was found, and how long it took, is what this is for"
+)]
 fn seek_all(mistakes: &[Mistake], schedules_max: u64) -> (Vec<String>, Vec<&'static str>) {
     keep_panics();
     let next = AtomicUsize::new(0);

@@ -4,6 +4,7 @@ use std::iter;
 
 use libexo::engine::ring::Ring;
 use libexo::engine::{Engine, Event, Notice, Record, Transmit, Unit};
+use libexo::ids::Epoch;
 use libexo::time::Time;
 
 use super::disk::Journal;
@@ -97,6 +98,8 @@ pub(super) struct Host {
     pub(super) taken: u64,
     pub(super) seen: Seen,
     pub(super) known: Known,
+    /// The highest promise that left it and that it must remember.
+    pub(super) has_promised: Epoch,
     usual: Clock,
     percent: u64,
     real: u64,
@@ -130,6 +133,7 @@ impl Host {
                 is_amnesiac: false,
             },
             known: Known::default(),
+            has_promised: Epoch(0),
             usual: clock,
             percent: clock.percent,
             real: 0,

@@ -11,10 +11,14 @@ use libexo::engine::Stage;
 use libexo::engine::marks::Marks;
 use libexo::engine::ring::{Inspection, Ring};
 use libexo::ids::{Epoch, Position};
+use libexo::wire::{Frame, Kind};
 
-use super::{Cluster, host_id};
+use super::{Cluster, RING, host_id};
 use crate::checker::{Broken, Delivered};
 use crate::step::Hosts;
+
+/// Where a frame says of which kind it is (`docs/wire.md`).
+const KIND_AT: usize = 3;
 
 /// How far each host ever was: what was held once was held.
 #[derive(Debug, Default)]
@@ -43,6 +47,7 @@ pub(super) struct Known {
     marks: Marks,
     ring: Hosts,
     joined: Epoch,
+    promised: Epoch,
 }
 
 impl Known {
@@ -87,20 +92,51 @@ impl Cluster<'_> {
         self.reached.agreed.extend(agreed);
     }
 
+    /// A frame leaves a host: a promise must outlive a crash from here on.
+    pub(super) fn note_promise(&mut self, host: usize, bytes: &[u8]) {
+        if bytes[KIND_AT] != Kind::Promise as u8 {
+            return;
+        }
+        let frame = Frame::parse(bytes, RING).expect("the engine made it");
+        let known = &mut self.hosts[host].has_promised;
+        *known = frame.header.epoch.max(*known);
+    }
+
+    /// A host starts with the memory of its earlier lives.
+    pub(super) fn check_memory(&self, host: usize, ring: &Ring) -> Result<(), Broken> {
+        let promised = ring.inspect().map(|state| state.promised);
+        let known = self.hosts[host].has_promised;
+        if promised.is_some_and(|promised| promised < known) {
+            return Err(Broken {
+                guarantee: "no promise is taken back",
+                seen: format!("{:?} {known:?}, then {promised:?}", host_id(host)),
+            });
+        }
+        Ok(())
+    }
+
     /// The marks of a host, if they moved.
     pub(super) fn check_marks(&mut self, host: usize, ring: &Ring) -> Result<(), Broken> {
-        let before = self.hosts[host].known;
-        if ring.marks() == before.marks {
-            return Ok(());
-        }
         let Some(state) = ring.inspect() else {
             return Ok(());
         };
+        let before = self.hosts[host].known;
+        self.hosts[host].known.promised = state.promised;
+        if state.promised < before.promised {
+            return Err(Broken {
+                guarantee: "no promise is taken back",
+                seen: format!("{:?} {before:?}, then {state:?}", host_id(host)),
+            });
+        }
+        if state.marks == before.marks {
+            return Ok(());
+        }
         let members = state.ring.iter().map(|member| usize::from(member.0));
         let known = Known {
             marks: state.marks,
             ring: members.collect(),
             joined: state.joined,
+            promised: state.promised,
         };
         self.hosts[host].known = known;
         let at = (state.generation, state.joined, host);

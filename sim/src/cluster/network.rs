@@ -167,7 +167,10 @@ impl Cluster<'_> {
     fn release(&mut self, host: usize, output: Output) -> Result<(), Broken> {
         let me = self.name(host);
         match output {
-            Output::Frame(frame) => self.transmit(host, &frame),
+            Output::Frame(frame) => {
+                self.note_promise(host, &frame.bytes);
+                self.transmit(host, &frame);
+            }
             Output::Notice(Notice::Gap { from, to }) => {
                 self.checker.gap(me);
                 let own = &mut self.hosts[host];

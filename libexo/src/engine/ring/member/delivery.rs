@@ -208,9 +208,9 @@ impl Member {
     pub(super) fn deliverable(&self) -> Position {
         match self.params.level {
             _ if planted::is(Mistake::DeliversTail) => self.tail(),
-            Stage::Durable if !planted::is(Mistake::DurableIsAgreed) => self.marks.durable(),
+            Stage::Durable => self.marks.durable(),
             Stage::Safe if !planted::is(Mistake::SafeIsAgreed) => self.marks.safe(),
-            Stage::Tail | Stage::Agreed | Stage::Durable | Stage::Safe => self.marks.agreed(),
+            Stage::Tail | Stage::Agreed | Stage::Safe => self.marks.agreed(),
         }
     }
 
