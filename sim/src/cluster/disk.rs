@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use libexo::engine::ring::{Memory, Ring};
 use libexo::engine::{LogRecord, Record, Unit, UnitId};
 use libexo::ids::Position;
+use libexo::wire::memory::StoredEntry;
 use libexo::wire::record::Record as SmallRecord;
 
 use super::{Cluster, What};
@@ -178,8 +179,12 @@ impl Cluster<'_> {
 
     fn note_journal(&mut self, host: usize) {
         let journal = &self.hosts[host].journal;
-        let (generation, tail) = (journal.generation, journal.tail());
-        self.note_stored(generation, host, tail);
+        let Some(last) = journal.entries.last() else {
+            return;
+        };
+        let last = StoredEntry::parse(last).expect("the engine wrote it");
+        let (at, tail) = ((journal.generation, last.epoch, host), journal.tail());
+        self.note_stored(at, tail);
     }
 
     /// The engine is gone, and with it what was not synced; some of what was under way to the

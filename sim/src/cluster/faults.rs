@@ -109,8 +109,11 @@ impl Cluster<'_> {
     }
 
     fn forget(&mut self, host: usize, span: u64) {
-        let may = self.plan.forgets_too_much || self.forgetful() < self.tolerated();
-        if self.hosts[host].ring.is_none() || !may || self.hosts[host].has_forgotten {
+        // Who has forgotten loses nothing more.
+        let may = self.plan.forgets_too_much
+            || self.hosts[host].has_forgotten
+            || self.forgetful() < self.tolerated();
+        if self.hosts[host].ring.is_none() || !may {
             return;
         }
         self.count_life(host);

@@ -56,7 +56,9 @@ impl Cluster<'_> {
         // First generations beside each other: who forgets one of them may leave all without a
         // majority that remembers, before anything was agreed on in any. That takes the operator.
         let is_split = forgotten > 0 && !self.has_agreed && self.generations.len() > 1;
-        if too_many || is_split {
+        // Who forgot another generation is not heard.
+        let differ = forgotten == self.plan.hosts && self.forgot_different_generations();
+        if too_many || is_split || differ {
             // Only safety is asked for.
             self.run_until(start + 3_000_000_000, |_| false)?;
             return Ok(());
@@ -83,6 +85,11 @@ impl Cluster<'_> {
         let took = Duration::from_nanos(self.now - start).as_millis();
         self.outcome.heal_ms_max = u64::try_from(took).expect("minutes");
         self.all_own_are_placed()
+    }
+
+    fn forgot_different_generations(&self) -> bool {
+        let of = |host| self.stored(host).map(|stored| stored.generation);
+        (0..self.plan.hosts).any(|host| of(host) != of(0))
     }
 
     /// Every host is in the ring of one epoch and has nothing of its own waiting.

@@ -25,8 +25,7 @@ const KIND_AT: usize = 3;
 pub(super) struct Reached {
     /// By generation, epoch and host.
     held: HashMap<(u64, Epoch, usize), Position>,
-    /// By generation and host.
-    stored: HashMap<(u64, usize), Position>,
+    stored: HashMap<(u64, Epoch, usize), Position>,
     /// What hosts that are gone had agreed on.
     agreed: Vec<Agreed>,
 }
@@ -80,9 +79,9 @@ fn agreed_of(ring: &Ring) -> Option<Agreed> {
 }
 
 impl Cluster<'_> {
-    /// The disk of a host holds its journal up to here.
-    pub(super) fn note_stored(&mut self, generation: u64, host: usize, tail: Position) {
-        let known = self.reached.stored.entry((generation, host)).or_default();
+    /// The disk of a host holds its journal up to here, the last entry of this epoch.
+    pub(super) fn note_stored(&mut self, at: (u64, Epoch, usize), tail: Position) {
+        let known = self.reached.stored.entry(at).or_default();
         *known = tail.max(*known);
     }
 
@@ -187,9 +186,10 @@ impl Cluster<'_> {
                 return wrong("every member holds what is safe", lacking);
             }
         }
-        if self.plan.has_journal && marks.durable() > before.marks.durable() {
+        let has_come = marks.durable() > before.marks.durable().max(state.base);
+        if self.plan.has_journal && has_come {
             let is_stored = |host: &usize| {
-                let stored = self.reached.stored.get(&(generation, *host));
+                let stored = self.reached.stored.get(&(generation, joined, *host));
                 stored.is_some_and(|stored| *stored >= marks.durable())
             };
             let lacking = all.minus(all.iter().filter(is_stored).collect());
