@@ -110,9 +110,7 @@ mistakes! {
     RestartGoesOn: "R4", "member/mod.rs", "a host that starts from its journal works on in the epoch it was in";
     PromisesLessOne: "R5", "member/epoch.rs", "one promise less than a majority is enough to found";
     OwnTail: "R5", "member/epoch.rs", "a founder goes on from its own log without looking at the promised ones";
-    LongestTail: "R5", "member/epoch.rs", "positions are compared before epochs";
     PromiseTellsAgreed: "R5", "member/epoch.rs", "a promise names the agreed position instead of the tail";
-    OldPromisesCount: "R5", "member/epoch.rs", "promises of a founder's earlier attempt count in its next one";
     CommonByLength: "R5", "log.rs", "logs are taken for equal as far as both reach";
     CutTooFar: "R5", "member/install.rs", "one position too many is cut";
     CutTooLittle: "R5", "member/install.rs", "what lies above the common log is not cut";
@@ -144,7 +142,6 @@ mistakes! {
     FirstDoesNotDiscard: "I9", "member/delivery.rs", "a message that begins again is put behind its earlier fragments";
     GenerationsMixed: "0008", "member/receive.rs", "frames of another generation are let in";
     GoesOverToAny: "0008", "member/install.rs", "a host goes over to a generation in which nothing is agreed";
-    RecordNotAwaited: "0008", "member/outbox.rs", "frames leave before the small record is on stable storage";
     CheckIgnored: "I3", "wire/header.rs", "the check of a frame is not compared";
     TagIgnored: "I3", "wire/auth.rs", "the tag of a frame is not compared";
     ParksEarly: "progress", "member/turns.rs", "the token rests although payload is not agreed yet";

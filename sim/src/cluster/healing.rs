@@ -59,7 +59,8 @@ impl Cluster<'_> {
         // Who forgot another generation is not heard.
         let differ = forgotten == self.plan.hosts && self.forgot_different_generations();
         if too_many || is_split || differ {
-            // Only safety is asked for.
+            // Progress would take the operator.
+            self.tell(None, false, || "only safety is asked for".to_owned());
             self.run_until(start + 3_000_000_000, |_| false)?;
             return Ok(());
         }

@@ -40,14 +40,6 @@ pub(super) struct Candidate {
     pub(super) fetching: Option<Fetching>,
 }
 
-/// What logs are compared by: first the epoch, then the position (R5).
-fn reach(tail_epoch: Epoch, tail: Position) -> (u64, u64) {
-    if planted::is(Mistake::LongestTail) {
-        return (tail.0, tail_epoch.0);
-    }
-    (tail_epoch.0, tail.0)
-}
-
 impl Candidate {
     /// The highest incarnations that anybody knows.
     fn merged(&self) -> Vec<u64> {
@@ -281,9 +273,7 @@ impl Member {
         }
         let candidate = self.candidate.as_mut();
         let Some(candidate) = candidate.filter(|own| {
-            let is_of_campaign = own.epoch == header.epoch
-                || planted::is(Mistake::OldPromisesCount) && own.epoch > header.epoch;
-            is_of_campaign && promise.to_inc == inc && own.fetching.is_none()
+            own.epoch == header.epoch && promise.to_inc == inc && own.fetching.is_none()
         }) else {
             return self.counters.drop_frame(DropReason::Unexpected);
         };
@@ -347,11 +337,10 @@ impl Member {
             .promises
             .iter()
             .filter(|(host, _)| usable.contains(**host));
-        let of = |promise: &Promised| reach(promise.tail_epoch, promise.tail);
-        let best = promises.clone().max_by_key(|(_, promise)| of(promise));
-        let (_, best) = best.expect("a majority has promised");
-        let (best, to) = (of(best), best.tail);
-        let own = reach(self.log.tail_epoch(), self.tail());
+        let of = |promise: &Promised| (promise.tail_epoch, promise.tail);
+        let best = promises.clone().map(|(_, promise)| of(promise)).max();
+        let best = best.expect("a majority has promised");
+        let own = (self.log.tail_epoch(), self.tail());
         if best <= own || planted::is(Mistake::OwnTail) {
             return self.found(None, VecDeque::new());
         }
@@ -367,7 +356,7 @@ impl Member {
             .digest_at(agreed)
             .expect("what is agreed is held or the base");
         let epoch = candidate.epoch;
-        let fetching = Fetching::new(sources, epoch, (agreed, prev), to, digest, false);
+        let fetching = Fetching::new(sources, epoch, (agreed, prev), best.1, digest, false);
         if let Some(candidate) = &mut self.candidate {
             candidate.fetching = Some(fetching);
         }
@@ -396,14 +385,14 @@ impl Member {
         assert!(usable.len() >= self.quorum, "a majority has promised (I8)");
         let merged = candidate.merged();
         let view = self.opening_view(&candidate, usable, merged, is_formation);
-        let of = |promise: &Promised| reach(promise.tail_epoch, promise.tail);
+        let of = |promise: &Promised| (promise.tail_epoch, promise.tail);
         let promises = candidate
             .promises
             .iter()
             .filter(|(host, _)| usable.contains(**host));
         assert_eq!(
             promises.map(|(_, promise)| of(promise)).max(),
-            Some(reach(self.log.tail_epoch(), self.tail())),
+            Some((self.log.tail_epoch(), self.tail())),
             "the founder's log is the best that was promised (I8)"
         );
         self.counters.founded += 1;
