@@ -11,7 +11,7 @@ FUZZ_SECONDS ?= 600
 SCHEDULES ?= $(if $(EXO_SOAK),100000,15000)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test fuzz soak bench install uninstall clean \
+.PHONY: help build demo test fuzz soak planted bench install uninstall clean \
         format lint docs unit sim models tidy loom shim licences compat examples
 
 help: ## this list
@@ -40,9 +40,9 @@ fuzz: ## every fuzz target for FUZZ_SECONDS (600), guided by coverage; needs car
 	  cargo fuzz run --sanitizer none $$target fuzz/corpus/$$target fuzz/regressions/$$target -- \
 	    -max_total_time=$(FUZZ_SECONDS); done
 
-soak: ## the long variants: 100,000 schedules, exhaustive models, members killed for a minute, a hostile member
+soak: ## the long variants: 100,000 schedules, every planted mistake, exhaustive models, members killed for a minute, a hostile member
 	@tools/needs.sh cargo cc python3 socat ip unshare sockperf iperf
-	@EXO_SOAK=1 tools/steps.sh sim models build compat
+	@EXO_SOAK=1 tools/steps.sh sim planted models build compat
 
 bench: ## the kernel's multicast and Exo, the same programs, one run
 	@tools/needs.sh cargo cc ip
@@ -65,6 +65,8 @@ shim: ## step: the preloaded library by itself: system calls of its own only, no
 	@if cargo tree --workspace -e features,no-dev | grep -q 'rustix feature "use-libc"'; then \
 	  echo 'rustix/use-libc is on in the shim: its own calls would enter its own hooks;' \
 	       'find who asks for it with: cargo tree --workspace -e features -i rustix' >&2; exit 1; fi
+	@if cargo tree --workspace -f '{p} features {f}' | grep 'libexo v.* features .*planted'; then \
+	  echo 'a build of the workspace would hold planted mistakes: who asks for libexo/planted?' >&2; exit 1; fi
 	@if cargo tree -p exo-shim -e normal,features | grep -E 'libexo feature "engine"|aes-gcm-siv|blake3|crc32c|twox-hash'; then \
 	  echo 'the engine or its checksums are in the shim: who asks for libexo/engine there?' >&2; exit 1; fi
 
@@ -81,8 +83,12 @@ unit: ## step: unit, property and process tests
 
 sim: ## step: scenarios, scripted runs and thousands of schedules of many hosts, optimised
 	cargo test --release -p exo-sim
+	cargo test --release -p exo-sim --features planted --test planted --test scripts
 	cargo build --release -p exo-cli
 	$(RELEASE)/exo sim run --schedules $(SCHEDULES)
+
+planted: ## every mistake planted into the ring is found by the simulator; prints docs/planted.md's table
+	cargo test --release -p exo-sim --features planted --test planted -- --include-ignored --nocapture --test-threads=1
 
 models: ## step: the ring's rules and the published ones, state by state, optimised
 	cargo test --release -p exo-models $(if $(EXO_SOAK),-- --include-ignored --test-threads=1)

@@ -41,6 +41,8 @@ pub mod shm;
 pub mod sync;
 pub mod time;
 // Sockets and mapped rings, which a loom model does not have.
+#[cfg(feature = "engine")]
+pub mod planted;
 #[cfg(all(feature = "transport", not(loom)))]
 pub mod transport;
 #[cfg(feature = "engine")]

@@ -17,3 +17,8 @@ mod mapped;
 pub mod observe;
 mod probe;
 pub mod undertaker;
+
+const _: () = assert!(
+    !libexo::planted::IS_POSSIBLE,
+    "mistakes are for tests of the simulator (docs/planted.md)"
+);

@@ -25,6 +25,9 @@ const MODES: [Mode; 8] = [
     Mode::Encrypted,
 ];
 
+/// One schedule of so many has a storm.
+const STORM_EVERY: u64 = 8;
+
 /// A host's clock at the beginning.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Clock {
@@ -193,6 +196,9 @@ impl Plan {
         let fault_count = some(&mut prng, &[0, 2, 5, 12]);
         plan.add_messages(&mut prng, messages, bytes_max);
         plan.add_faults(&mut prng, fault_count, &rates);
+        if seed % STORM_EVERY == STORM_EVERY / 2 {
+            plan.add_storm(&mut prng);
+        }
         plan.steps.sort_by_key(|step| step.at);
         plan
     }
@@ -209,6 +215,29 @@ impl Plan {
                 self.steps.push(Step { at, act });
             }
         }
+    }
+
+    /// One partition after another, and hosts that fall in between: epochs end that have hardly
+    /// begun, so that several of them are known to some hosts and not to others.
+    fn add_storm(&mut self, prng: &mut Prng) {
+        let (hosts, mut at) = (self.hosts, prng.below(self.end));
+        for _ in 0..prng.pick(&[10, 20, 40]) {
+            let most = prng.pick(&[30, 100, 200]) * MS;
+            let span = 2 * MS + prng.below(most);
+            let fault = match prng.below(8) {
+                0 if self.has_journal => Fault::Crash,
+                0 | 1 => Fault::Forget,
+                2 => Fault::OneWay,
+                _ => Fault::Partition,
+            };
+            let mut act = random_act(fault, hosts, prng);
+            if let Act::Partition { span: lasts, .. } | Act::Cut { span: lasts, .. } = &mut act {
+                *lasts = span;
+            }
+            self.steps.push(Step { at, act });
+            at += span;
+        }
+        self.end = self.end.max(at);
     }
 
     fn add_faults(&mut self, prng: &mut Prng, count: u64, rates: &[(Fault, u64)]) {

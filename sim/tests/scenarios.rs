@@ -3,11 +3,31 @@
 use std::fs;
 use std::path::Path;
 
-use exo_sim::{run, scenario, shrink};
+use exo_sim::{Failure, run, scenario, shrink};
 use libexo::wire::auth::Mode;
 
 /// So many networks for each story; fewer where the build is slow.
 const SEEDS: u64 = if cfg!(debug_assertions) { 1 } else { 20 };
+
+/// A scenario is not what its seed alone would come to.
+fn describe(name: &str, failure: &Failure) -> String {
+    let Failure { seed, at_us, .. } = failure;
+    format!(
+        "{name}: {}: {} at {at_us} µs; replay with: exo sim replay --scenario \
+         sim/tests/scenarios/{name} (and the line `seed {seed}` in it)\n",
+        failure.guarantee, failure.seen
+    )
+}
+
+#[test]
+fn a_failing_scenario_names_its_file_and_seed() {
+    let text = "hosts 2\nseed 5\nat 300ms expect halted A\nend 1s\n";
+    let plan = scenario::parse(text).expect("it is understood");
+    let failure = run(&plan).expect_err("nobody is halted");
+    let text = describe("story.txt", &failure);
+    let command = "exo sim replay --scenario sim/tests/scenarios/story.txt (and the line `seed 5`";
+    assert!(text.contains(command), "{text}");
+}
 
 #[test]
 fn every_scenario_comes_true() {
@@ -24,7 +44,7 @@ fn every_scenario_comes_true() {
             let mut plan = plan.clone();
             plan.seed += seed - 1;
             if let Err(failure) = run(&plan) {
-                wrong += &format!("{name}, seed {}: {failure}\n", plan.seed);
+                wrong += &describe(&name, &failure);
             }
         }
         count += 1;

@@ -372,3 +372,23 @@ fn an_incarnation_that_the_founder_did_not_know_is_not_admitted() {
     assert_eq!(world.state(E).joined.0, higher);
     world.heals();
 }
+
+/// What a script comes to when its rule is taken away.
+#[cfg(feature = "planted")]
+mod planted {
+    use libexo::planted::{Mistake, plant};
+
+    #[test]
+    #[should_panic(expected = "C told E of A's restart")]
+    fn without_r8_the_first_script_ends_wrongly() {
+        plant(Some(Mistake::DeadPromisesCount));
+        super::promise_of_an_incarnation_that_is_over_counts_for_nothing();
+    }
+
+    #[test]
+    #[should_panic(expected = "A is not admitted")]
+    fn without_r7_the_second_script_ends_wrongly() {
+        plant(Some(Mistake::AdmitsUnknown));
+        super::an_incarnation_that_the_founder_did_not_know_is_not_admitted();
+    }
+}

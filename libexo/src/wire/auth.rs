@@ -33,6 +33,7 @@ use super::header::{
 };
 use super::key::{Key, KeyId};
 use crate::ids::HostId;
+use crate::planted::{self, Mistake};
 
 const TAG_CONTEXT: &str = "exo ring tag v3";
 const CIPHER_CONTEXT: &str = "exo ring cipher v2";
@@ -330,7 +331,9 @@ impl Guard {
             let tagged = &bytes[..bytes.len() - TAG_BYTES];
             (frame.payload, sender.cipher.check(tagged, &tag))
         };
-        checked.map_err(|_| AuthError::Tag)?;
+        if checked.is_err() && !planted::is(Mistake::TagIgnored) {
+            return Err(AuthError::Tag);
+        }
         if trailer[5..8] != [0; 3] {
             return Err(AuthError::Tag);
         }

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use libexo::engine::ring::{Memory, Ring};
 use libexo::engine::{LogRecord, Record, Unit, UnitId};
 use libexo::ids::Position;
+use libexo::wire::memory::StoredEntry;
 use libexo::wire::record::Record as SmallRecord;
 
 use super::{Cluster, What};
@@ -170,9 +171,20 @@ impl Cluster<'_> {
         let own = &mut self.hosts[host];
         own.journal.is_syncing = false;
         own.journal.sync(id);
+        self.note_journal(host);
         self.begin_sync(host);
         self.tell_ring(host, |ring, now| ring.on_synced(now, UnitId(id)));
         self.pump(host)
+    }
+
+    fn note_journal(&mut self, host: usize) {
+        let journal = &self.hosts[host].journal;
+        let Some(last) = journal.entries.last() else {
+            return;
+        };
+        let last = StoredEntry::parse(last).expect("the engine wrote it");
+        let (at, tail) = ((journal.generation, last.epoch, host), journal.tail());
+        self.note_stored(at, tail);
     }
 
     /// The engine is gone, and with it what was not synced; some of what was under way to the
@@ -191,6 +203,7 @@ impl Cluster<'_> {
         }
         own.journal.pending.clear();
         own.journal.is_syncing = false;
+        self.note_journal(host);
         let generation = self.generation_of(host);
         let listens = self.plan.listens(host);
         let own = &mut self.hosts[host];

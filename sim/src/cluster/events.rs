@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use libexo::engine::ring::{Ring, Setup};
 use libexo::engine::{Admit, Engine, Frame, PersistId, Port, Submission};
-use libexo::ids::GroupId;
+use libexo::ids::{Epoch, GroupId};
 use libexo::time::Time;
 use libexo::wire::auth::{Mode, Protection};
 use libexo::wire::digest;
@@ -252,12 +252,19 @@ impl Cluster<'_> {
         own.paused_until = 0;
         own.wake_at = None;
         own.seen = super::host::Seen::default();
+        own.known = super::marks::Known::default();
         let started = own.clock(self.now);
-        own.ring = Some(if self.plan.has_journal {
+        let ring = if self.plan.has_journal {
             Ring::with_journal(&setup, memory, started)
         } else {
             Ring::member(&setup, started)
-        });
+        };
+        if has_memory {
+            self.check_memory(host, &ring)?;
+        } else {
+            self.hosts[host].has_promised = Epoch(0);
+        }
+        self.hosts[host].ring = Some(ring);
         self.pump(host)
     }
 }

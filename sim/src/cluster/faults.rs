@@ -113,8 +113,11 @@ impl Cluster<'_> {
         if self.plan.listens(host) {
             return self.end_listener(host, span);
         }
-        let may = self.plan.forgets_too_much || self.forgetful() < self.tolerated();
-        if self.hosts[host].ring.is_none() || !may || self.hosts[host].has_forgotten {
+        // Who has forgotten loses nothing more.
+        let may = self.plan.forgets_too_much
+            || self.hosts[host].has_forgotten
+            || self.forgetful() < self.tolerated();
+        if self.hosts[host].ring.is_none() || !may {
             return;
         }
         self.count_life(host);

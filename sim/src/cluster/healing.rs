@@ -63,8 +63,11 @@ impl Cluster<'_> {
         let voters = &self.hosts[..self.plan.voters()];
         let has_agreed = voters.iter().any(|host| host.has_agreed);
         let is_split = forgotten > 0 && !has_agreed && self.generations.len() > 1;
-        if too_many || is_split {
-            // Only safety is asked for.
+        // Who forgot another generation is not heard.
+        let differ = forgotten == self.plan.voters() && self.forgot_different_generations();
+        if too_many || is_split || differ {
+            // Progress would take the operator.
+            self.tell(None, false, || "only safety is asked for".to_owned());
             self.run_until(start + 3_000_000_000, |_| false)?;
             return Ok(());
         }
@@ -85,6 +88,11 @@ impl Cluster<'_> {
         let took = Duration::from_nanos(self.now - start).as_millis();
         self.outcome.heal_ms_max = u64::try_from(took).expect("minutes");
         self.all_own_are_placed()
+    }
+
+    fn forgot_different_generations(&self) -> bool {
+        let of = |host| self.stored(host).map(|stored| stored.generation);
+        (0..self.plan.voters()).any(|host| of(host) != of(0))
     }
 
     /// Every host that votes is in the ring of one epoch and has nothing of its own waiting; every

@@ -4,9 +4,11 @@ use std::iter;
 
 use libexo::engine::ring::Ring;
 use libexo::engine::{Engine, Event, Notice, Record, Transmit, Unit};
+use libexo::ids::Epoch;
 use libexo::time::Time;
 
 use super::disk::Journal;
+use super::marks::Known;
 use crate::checker::Delivered;
 use crate::plan::Clock;
 
@@ -97,6 +99,9 @@ pub(super) struct Host {
     /// Numbers that the engine gave out in this life.
     pub(super) taken: u64,
     pub(super) seen: Seen,
+    pub(super) known: Known,
+    /// The highest promise that left it and that it must remember.
+    pub(super) has_promised: Epoch,
     usual: Clock,
     percent: u64,
     real: u64,
@@ -130,6 +135,8 @@ impl Host {
                 is_halted: false,
                 is_amnesiac: false,
             },
+            known: Known::default(),
+            has_promised: Epoch(0),
             usual: clock,
             percent: clock.percent,
             real: 0,

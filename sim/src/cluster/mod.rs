@@ -6,6 +6,7 @@ mod expect;
 mod faults;
 mod healing;
 mod host;
+mod marks;
 mod network;
 
 use core::cell::Cell;
@@ -25,6 +26,7 @@ use crate::prng::Prng;
 use crate::step::Hosts;
 use crate::trace::{Line, Watch};
 use host::Host;
+use marks::Reached;
 
 pub(crate) const RING: RingId = RingId {
     number: 7,
@@ -149,6 +151,7 @@ struct Cluster<'a> {
     is_healed: bool,
     /// Generations in the order in which hosts entered them.
     generations: Vec<u64>,
+    reached: Reached,
     checker: Checker,
     outcome: Outcome,
     /// Labels of messages, and who has delivered them.
@@ -217,6 +220,7 @@ impl<'a> Cluster<'a> {
             last_arrival: vec![vec![0; plan.hosts]; plan.hosts],
             is_healed: false,
             generations: Vec::new(),
+            reached: Reached::default(),
             checker: Checker::default(),
             outcome,
             labels: HashMap::new(),
@@ -290,6 +294,7 @@ impl<'a> Cluster<'a> {
     }
 
     fn count_life(&mut self, host: usize) {
+        self.note_end(host);
         if let Some(ring) = &self.hosts[host].ring {
             let counters = ring.counters();
             if self.plan.listens(host) {

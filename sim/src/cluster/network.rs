@@ -86,6 +86,7 @@ impl Cluster<'_> {
             units,
         } = drain(&mut ring);
         let checked = ring.check();
+        let marked = self.check_marks(host, &ring);
         self.hosts[host].has_agreed |= ring.marks().agreed() > Position(0);
         if self.hosts[host].has_forgotten && self.is_back(host, &ring) {
             self.hosts[host].has_forgotten = false;
@@ -99,6 +100,7 @@ impl Cluster<'_> {
                 seen: format!("{:?} {}", self.name(host), violation.found),
             });
         }
+        marked?;
         for record in records {
             self.write(host, record);
         }
@@ -165,7 +167,10 @@ impl Cluster<'_> {
     fn release(&mut self, host: usize, output: Output) -> Result<(), Broken> {
         let me = self.name(host);
         match output {
-            Output::Frame(frame) => self.transmit(host, &frame),
+            Output::Frame(frame) => {
+                self.note_promise(host, &frame.bytes);
+                self.transmit(host, &frame);
+            }
             Output::Notice(Notice::Gap { from, to }) => {
                 self.checker.gap(me);
                 let own = &mut self.hosts[host];
@@ -199,6 +204,7 @@ impl Cluster<'_> {
                 });
             }
             Output::Deliver(mut it) => {
+                self.check_level(host, &it)?;
                 it.seq += self.hosts[host].first_seq;
                 self.record(&[9, self.now, host as u64, it.seq, it.hash]);
                 let label = self.labels.get(&it.name).cloned();

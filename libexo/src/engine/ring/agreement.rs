@@ -1,6 +1,7 @@
 //! Which position a majority has built on, and which one every member has.
 
 use crate::ids::Position;
+use crate::planted::{self, Mistake};
 use crate::wire::HostSet;
 
 /// The highest position at or above which `quorum` distinct hosts have written in the present
@@ -13,6 +14,10 @@ pub(super) fn agreed_position(
 ) -> Option<Position> {
     scratch.clear();
     scratch.extend(last.iter().filter(|position| **position > Position(0)));
+    if planted::is(Mistake::WriterCountedTwice) {
+        scratch.extend(scratch.iter().max().copied());
+    }
+    let quorum = quorum - usize::from(planted::is(Mistake::QuorumLessOne));
     if scratch.len() < quorum {
         return None;
     }
@@ -25,6 +30,7 @@ pub(super) fn safe_position(last: &[Position], ring: &HostSet) -> Position {
     let of = |index: usize| last.get(index).copied().unwrap_or_default();
     ring.iter()
         .map(|host| of(usize::from(host.0)))
+        .filter(|position| *position > Position(0) || !planted::is(Mistake::SilentHolds))
         .min()
         .unwrap_or_default()
 }

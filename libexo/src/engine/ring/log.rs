@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use super::parts::Whole;
 use crate::ids::{Epoch, HostId, Position};
+use crate::planted::{self, Mistake};
 use crate::quorum::majority;
 use crate::wire::body::{Base, View};
 use crate::wire::{Flags, HEADER_BYTES, Header, HostSet, Kind, RingId, batch, digest, emit};
@@ -183,7 +184,9 @@ impl Ground {
         self.digest = entry.digest;
         self.author = entry.author;
         if let Some(view) = &entry.view {
-            self.ring = view.ring;
+            if !planted::is(Mistake::TrimForgetsRing) {
+                self.ring = view.ring;
+            }
             for (sender, inc) in self.senders.iter_mut().zip(&view.crash_vector) {
                 if *inc > sender.0 {
                     *sender = (*inc, 0);
@@ -194,7 +197,7 @@ impl Ground {
         let mut at = 0;
         let number = &mut self.senders[usize::from(entry.author.0)].1;
         while let Ok(Some((piece, next))) = batch::entry_at(&entry.body, at) {
-            if piece.is_last() {
+            if piece.is_last() && !planted::is(Mistake::BaseWithoutNumbers) {
                 *number = near(*number, piece.number);
             }
             at = next;
@@ -343,6 +346,13 @@ impl Log {
             .entries
             .back()
             .map_or(self.base.author, |entry| entry.author);
+        let is_change = self
+            .entries
+            .back()
+            .is_some_and(|entry| entry.view.is_some());
+        if planted::is(Mistake::OwnerOfOldRing) && is_change && self.rings.len() > 1 {
+            return self.rings[self.rings.len() - 2].1.next_after(author);
+        }
         self.ring().next_after(author)
     }
 
@@ -470,7 +480,7 @@ impl Log {
                     .find(|(_, first)| *first <= position);
                 bound.is_some_and(|(epoch, _)| self.epoch_at(position) == Some(*epoch))
             };
-            if is_same {
+            if is_same || planted::is(Mistake::CommonByLength) {
                 return Some(position);
             }
             if position == Position(0) {

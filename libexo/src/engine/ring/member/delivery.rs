@@ -11,6 +11,7 @@ use super::Member;
 use crate::engine::ring::log::{Entry, Ground, near};
 use crate::engine::{Delivery, Event, Stage, Ticket, View};
 use crate::ids::{GroupId, HostId, Position, Seq};
+use crate::planted::{self, Mistake};
 use crate::wire::HostSet;
 use crate::wire::batch;
 use crate::wire::body;
@@ -110,7 +111,8 @@ impl Deliverer {
             self.open.remove(&author);
             return Some(number);
         }
-        if piece.is_first() {
+        let keeps = planted::is(Mistake::FirstDoesNotDiscard);
+        if piece.is_first() && !(keeps && self.open.contains_key(&author)) {
             self.open.insert(
                 author,
                 Partial {
@@ -124,7 +126,7 @@ impl Deliverer {
             .get_mut(&author)
             .filter(|partial| partial.number == number)?;
         partial.bytes.extend_from_slice(piece.data);
-        if !piece.is_last() {
+        if !piece.is_last() && !planted::is(Mistake::LastIgnored) {
             return None;
         }
         self.whole = self.open.remove(&author).map(|partial| partial.bytes)?;
@@ -135,14 +137,16 @@ impl Deliverer {
     fn change(&mut self, entry: &Entry, view: &body::View) -> View {
         for (sender, inc) in self.senders.iter_mut().zip(&view.crash_vector) {
             if *inc > sender.0 {
-                *sender = (*inc, 0);
+                let goes_on = planted::is(Mistake::NumbersGoOn);
+                *sender = (*inc, if goes_on { sender.1 } else { 0 });
             }
         }
         // An INSTALL ends every open message: its sender begins it again, or is gone. A change
         // inside an epoch ends those of who left.
         let is_install = !view.bounds.is_empty() || entry.kind == crate::wire::Kind::Install;
+        let ends_all = is_install && !planted::is(Mistake::FirstDoesNotDiscard);
         self.open
-            .retain(|host, _| !is_install && view.ring.contains(*host));
+            .retain(|host, _| !ends_all && view.ring.contains(*host));
         let before = std::mem::replace(&mut self.ring, view.ring);
         View {
             members: view.ring.iter().collect(),
@@ -203,9 +207,10 @@ impl Member {
     /// The position up to which messages may be delivered.
     pub(super) fn deliverable(&self) -> Position {
         match self.params.level {
-            Stage::Tail | Stage::Agreed => self.marks.agreed(),
+            _ if planted::is(Mistake::DeliversTail) => self.tail(),
             Stage::Durable => self.marks.durable(),
-            Stage::Safe => self.marks.safe(),
+            Stage::Safe if !planted::is(Mistake::SafeIsAgreed) => self.marks.safe(),
+            Stage::Tail | Stage::Agreed | Stage::Safe => self.marks.agreed(),
         }
     }
 
@@ -279,7 +284,12 @@ impl Member {
     /// The highest position whose loss nobody would notice: delivered here, held by every member,
     /// and with no message half below it.
     pub(super) fn trimmable(&self) -> Position {
-        let mut position = self.marks.safe().min(self.deliverer.done);
+        let held = if planted::is(Mistake::TrimsAgreed) {
+            self.marks.agreed()
+        } else {
+            self.marks.safe()
+        };
+        let mut position = held.min(self.deliverer.done);
         while self.log.get(position).is_some_and(|entry| !entry.is_clean) {
             position = position.before();
         }

@@ -10,6 +10,7 @@ use super::{DropReason, Header, HostSet, Member};
 use crate::engine::ring::log::{Entry, Ground, Log};
 use crate::engine::ring::parts::Whole;
 use crate::ids::{Epoch, HostId, Position};
+use crate::planted::{self, Mistake};
 use crate::wire::body::{Cause, Prepare, Promise, Refuse, View};
 use crate::wire::{Flags, Kind, digest};
 
@@ -67,7 +68,8 @@ impl Candidate {
         let is_usable = |(host, promise): (&HostId, &Promised)| {
             let index = usize::from(host.0);
             let remembers = !is_beyond(earliest[index], promise.since);
-            (promise.inc >= merged[index] && remembers).then_some(*host)
+            let is_last = promise.inc >= merged[index] || planted::is(Mistake::DeadPromisesCount);
+            (is_last && remembers).then_some(*host)
         };
         self.promises.iter().filter_map(is_usable).collect()
     }
@@ -80,7 +82,7 @@ impl Member {
             return;
         }
         self.unpark();
-        let epoch = self.promised.max(self.highest_seen).next_of(self.me);
+        let epoch = self.next_epoch();
         self.promised = epoch;
         self.promised_to = Some((self.me, self.inc));
         self.persist_promise();
@@ -115,6 +117,19 @@ impl Member {
         if self.quorum == 1 {
             self.choose_tail();
         }
+    }
+
+    /// Above every epoch that anybody promised, as far as this host knows; nobody else can found it
+    /// (R1).
+    fn next_epoch(&self) -> Epoch {
+        if planted::is(Mistake::EpochFromJoined) {
+            return self.joined.next_of(self.me);
+        }
+        let known = self.promised.max(self.highest_seen);
+        if planted::is(Mistake::EpochWithoutFounder) {
+            return known.next_of(HostId(0));
+        }
+        known.next_of(self.me)
     }
 
     fn send_prepare(&mut self, to: Option<HostId>) {
@@ -192,7 +207,7 @@ impl Member {
         if self.meet_earlier(prepare.crash_vector[me]) || self.meet_earlier(prepare.earliest[me]) {
             return self.counters.drop_frame(DropReason::Incarnation);
         }
-        if self.is_amnesiac {
+        if self.is_amnesiac && !planted::is(Mistake::AmnesiacPromises) {
             return self.counters.drop_frame(DropReason::NotWorking);
         }
         if self.has_forgotten(from, prepare.since) {
@@ -206,13 +221,18 @@ impl Member {
             return self.counters.drop_frame(DropReason::Incarnation);
         }
         let asker = Some((from, prepare.inc));
-        if epoch < self.promised || epoch == self.promised && self.promised_to != asker {
+        let promised = if planted::is(Mistake::LowerPromise) {
+            self.joined
+        } else {
+            self.promised
+        };
+        if epoch < promised || epoch == promised && self.promised_to != asker {
             return self.refuse(from, Refuse::Promised(self.promised));
         }
         if epoch <= self.joined {
             return self.counters.drop_frame(DropReason::OldEpoch);
         }
-        if epoch > self.promised {
+        if epoch > promised {
             self.turn_to(epoch);
             self.promised_to = asker;
             self.learn_incarnations(&prepare.crash_vector);
@@ -234,7 +254,10 @@ impl Member {
         };
         let mut body = Vec::new();
         promise.emit(&mut body);
-        let answer = self.own_header(Kind::Promise, epoch);
+        let mut answer = self.own_header(Kind::Promise, epoch);
+        if planted::is(Mistake::PromiseTellsAgreed) {
+            answer.seq = self.marks.agreed();
+        }
         self.send(Some(from), answer, &body);
     }
 
@@ -272,7 +295,7 @@ impl Member {
         if usable.len() < candidate.promises.len() {
             self.counters.void_promises += 1;
         }
-        if usable.len() < self.quorum {
+        if usable.len() < self.promises_needed() {
             return;
         }
         let ring = self.log.ring();
@@ -289,8 +312,13 @@ impl Member {
         }
     }
 
+    /// A majority (R4).
+    fn promises_needed(&self) -> usize {
+        self.quorum - usize::from(planted::is(Mistake::PromisesLessOne))
+    }
+
     pub(super) fn end_grace(&mut self) {
-        let quorum = self.quorum;
+        let quorum = self.promises_needed();
         let candidate = self.candidate.as_ref();
         if candidate.is_some_and(|own| own.usable().len() >= quorum && own.fetching.is_none()) {
             self.choose_tail();
@@ -312,7 +340,8 @@ impl Member {
         let of = |promise: &Promised| (promise.tail_epoch, promise.tail);
         let best = promises.clone().map(|(_, promise)| of(promise)).max();
         let best = best.expect("a majority has promised");
-        if best <= (self.log.tail_epoch(), self.tail()) {
+        let own = (self.log.tail_epoch(), self.tail());
+        if best <= own || planted::is(Mistake::OwnTail) {
             return self.found(None, VecDeque::new());
         }
         let holders: Vec<_> = promises
@@ -399,7 +428,9 @@ impl Member {
         merged: Vec<u64>,
         is_formation: bool,
     ) -> View {
-        let known = |index: usize| merged[index] == candidate.crash_vector[index];
+        let known = |index: usize| {
+            merged[index] == candidate.crash_vector[index] || planted::is(Mistake::AdmitsUnknown)
+        };
         let admitted: HostSet = HostSet::first(self.hosts)
             .iter()
             .filter(|host| known(usize::from(host.0)))

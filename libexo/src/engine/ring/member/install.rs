@@ -11,6 +11,7 @@ use crate::engine::Ticket;
 use crate::engine::ring::FormError;
 use crate::engine::ring::log::{Entry, Ground, Log, near};
 use crate::ids::{Epoch, HostId, Position};
+use crate::planted::{self, Mistake};
 use crate::time::Time;
 use crate::wire::body::{Fetch, Join, Mode, Refuse, View};
 use crate::wire::{Flags, Kind, batch};
@@ -81,7 +82,8 @@ impl Member {
         if !is_formed || generation_low == 0 {
             return self.counters.drop_frame(DropReason::Malformed);
         }
-        if epoch < self.promised && epoch > self.joined {
+        let is_stale = epoch < self.promised && !planted::is(Mistake::StaleInstall);
+        if is_stale && epoch > self.joined {
             // Only a higher epoch can let this host in.
             self.knows_ring = true;
             if self.is_listener() {
@@ -90,7 +92,7 @@ impl Member {
             self.timers.arm_first(Timer::Join, self.now);
             return self.refuse(install.author, Refuse::Promised(self.promised));
         }
-        if epoch <= self.joined {
+        if epoch <= self.joined && !planted::is(Mistake::OldInstall) {
             return self.counters.drop_frame(DropReason::Held);
         }
         if self
@@ -115,6 +117,7 @@ impl Member {
             self.ground_at_start(view);
         }
         self.turn_to(epoch);
+        self.is_amnesiac &= !planted::is(Mistake::WorksBeforeLog);
         self.stage(from, install);
     }
 
@@ -124,7 +127,8 @@ impl Member {
         if self.meet_earlier(known) {
             return Err(DropReason::Incarnation);
         }
-        let is_admitted = view.admitted.contains(self.me) && known == self.inc;
+        let is_this_life = known == self.inc || planted::is(Mistake::AdmitsEarlierLife);
+        let is_admitted = view.admitted.contains(self.me) && is_this_life;
         if self.is_amnesiac && !is_admitted {
             return Err(DropReason::NotWorking);
         }
@@ -265,8 +269,11 @@ impl Member {
                 common = first.position;
                 entries.pop_front();
             }
+            if planted::is(Mistake::CutTooFar) {
+                common = common.before();
+            }
             self.cut(common);
-        } else if let Some(start) = start {
+        } else if let Some(start) = start.filter(|_| !planted::is(Mistake::CutTooLittle)) {
             self.cut(start);
         }
         if self.fatal.is_some() {
@@ -302,13 +309,16 @@ impl Member {
             );
         }
         self.counters.gaps += 1;
-        if self.joined > Epoch(0) && ground.position > self.deliverer.done() {
+        let is_told = !planted::is(Mistake::GapUntold);
+        if self.joined > Epoch(0) && ground.position > self.deliverer.done() && is_told {
             let (from, to) = (self.deliverer.done().next(), ground.position);
             self.outbox.notices.push_back(Notice::Gap { from, to });
         }
         // Numbers of an earlier incarnation say nothing about this one's messages.
         let own = ground.senders.get(usize::from(self.me.0));
-        if let Some((_, number)) = own.filter(|(inc, _)| *inc == self.inc) {
+        if let Some((_, number)) = own.filter(|(inc, _)| *inc == self.inc)
+            && !planted::is(Mistake::GapKeepsOwn)
+        {
             self.queue.forget(Ticket(*number));
         }
         self.counters.cut += self.tail().0 - agreed.0;
@@ -347,7 +357,10 @@ impl Member {
         self.record_state();
         self.commit_records();
         (self.appended, self.is_warned) = (0, false);
-        self.last.fill(Position(0));
+        let above = self.last_kept(install);
+        self.last
+            .iter_mut()
+            .for_each(|last| *last = above.min(*last));
         self.stored.fill(Position(0));
         self.credit.fill(None);
         self.install = Some(install.clone());
@@ -385,9 +398,22 @@ impl Member {
         }
     }
 
+    /// What hosts wrote counts up to here in the epoch that `install` opens: not at all (R3).
+    fn last_kept(&self, install: &Entry) -> Position {
+        if planted::is(Mistake::OldCopiesCount) {
+            return install.position.before();
+        }
+        Position(0)
+    }
+
     /// R9: what is not whole in the log waits again, in order, under its old number.
     pub(super) fn requeue_own(&mut self) {
-        self.sent_bytes = 0;
+        if !planted::is(Mistake::CutGoesOnInside) {
+            self.sent_bytes = 0;
+        }
+        if planted::is(Mistake::NothingSentAgain) {
+            return;
+        }
         let Some(front) = self.queue.message(0).map(|message| message.ticket.0) else {
             return;
         };
@@ -413,6 +439,9 @@ impl Member {
                 }
                 at = next;
             }
+        }
+        if planted::is(Mistake::AllSentAgain) {
+            highest = front - 1;
         }
         let before = self.queue.packed();
         self.queue.repack(Ticket(highest));
@@ -610,7 +639,7 @@ impl Member {
     pub(super) fn hear_other_generation(&mut self, header: &Header) -> Result<(), DropReason> {
         let agreed = header.seq.0.saturating_sub(u64::from(header.behind));
         let is_established = header.behind < u16::MAX
-            && agreed > 0
+            && (agreed > 0 || planted::is(Mistake::GoesOverToAny))
             && matches!(
                 header.kind,
                 Kind::Turn | Kind::Park | Kind::Probe | Kind::Refuse | Kind::Join

@@ -44,6 +44,7 @@ use crate::engine::{
     Admit, Event, Hint, Notice, PersistId, Record, Submission, Ticket, Transmit, View, Violation,
 };
 use crate::ids::{Epoch, HostId, Position, Seq};
+use crate::planted::{self, Mistake};
 use crate::quorum::majority;
 use crate::time::Time;
 use crate::wire::auth::{self, Guard};
@@ -213,6 +214,9 @@ impl Member {
         self.is_amnesiac = false;
         self.joined = memory.joined;
         self.promised = memory.promised.max(Epoch(memory.joined.0 + 1));
+        if planted::is(Mistake::RestartGoesOn) {
+            self.promised = memory.promised;
+        }
         self.highest_seen = self.promised;
         self.is_whole = true;
         self.learn_incarnations(&memory.crash_vector);
@@ -221,6 +225,9 @@ impl Member {
         self.marks.begin_after(base);
         while self.marks.tail() < tail {
             self.marks.extend();
+        }
+        if planted::is(Mistake::RestartAgrees) {
+            self.marks.agree(tail);
         }
         self.deliverer = Deliverer::new(memory.log.ground());
         self.deliverer.skip_to(memory.deliver_after);
@@ -255,6 +262,8 @@ impl Member {
         let inc = setup
             .boot_inc
             .max(stored.inc.saturating_add(INCARNATION_STEP));
+        let is_kept = planted::is(Mistake::SameIncarnation) && stored.inc > 0;
+        let inc = if is_kept { stored.inc } else { inc };
         let hosts = setup.hosts;
         let mut crash_vector = vec![0; hosts];
         if let Some(own) = crash_vector.get_mut(usize::from(setup.me.0)) {
@@ -286,7 +295,7 @@ impl Member {
             guard,
             now,
             generation: stored.generation,
-            is_amnesiac: stored.generation != 0,
+            is_amnesiac: stored.generation != 0 && !planted::is(Mistake::AmnesiacWorks),
             forsaken: 0,
             kept,
             inc,
@@ -401,11 +410,16 @@ impl Member {
 
     /// R4, R6.
     fn can_work(&self) -> bool {
-        !self.is_amnesiac && self.joined > Epoch(0) && self.promised == self.joined
+        let keeps_promise = self.promised == self.joined
+            || planted::is(Mistake::PromiserGoesOn) && self.candidate.is_none();
+        !self.is_amnesiac && self.joined > Epoch(0) && keeps_promise
     }
 
     fn is_owner(&self) -> bool {
-        self.log.owner_of_next() == Some(self.me)
+        let assumes = planted::is(Mistake::AssumesToken)
+            && self.probe_rounds > 0
+            && self.written.1 < self.tail();
+        self.log.owner_of_next() == Some(self.me) || assumes
     }
 
     /// Low half of the generation, as frames carry it.
@@ -463,9 +477,13 @@ impl Member {
         if self.generation == 0 {
             self.persist();
         } else {
-            self.record_state();
+            if !planted::is(Mistake::PromiseUnrecorded) {
+                self.record_state();
+            }
             self.commit_records();
-            self.outbox.await_journal();
+            if !planted::is(Mistake::PromiseUnsynced) {
+                self.outbox.await_journal();
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use core::time::Duration;
 use super::timers::Timer;
 use super::{DropReason, Event, Header, HostSet, Member};
 use crate::ids::{Epoch, HostId, Position};
+use crate::planted::{self, Mistake};
 use crate::wire::body::{Missing, Probe, Refuse, emit_nack};
 use crate::wire::{Flags, Kind};
 
@@ -237,7 +238,9 @@ impl Member {
         let header = self.own_header(Kind::Probe, self.joined);
         let body = self.probe_body();
         self.send(None, header, &body);
-        self.arm_loss();
+        if !planted::is(Mistake::LossOnce) {
+            self.arm_loss();
+        }
         if self.quorum == 1 {
             self.campaign(false);
         }

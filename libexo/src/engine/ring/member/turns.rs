@@ -7,6 +7,7 @@ use crate::engine::ring::agreement::{agreed_position, safe_position};
 use crate::engine::ring::log::Entry;
 use crate::engine::ring::parts::Whole;
 use crate::ids::{HostId, Position};
+use crate::planted::{self, Mistake};
 use crate::wire::body::{Cause, Mode, View};
 use crate::wire::{Flags, Frame, Kind, batch};
 
@@ -93,7 +94,8 @@ impl Member {
 
     /// Appends another's turn. False: it is not the owner's, or not on top of this log.
     pub(super) fn append(&mut self, entry: Entry) -> bool {
-        let is_owners = self.log.owner_of_next() == Some(entry.author);
+        let is_owners =
+            self.log.owner_of_next() == Some(entry.author) || planted::is(Mistake::AssumesToken);
         let is_next = entry.position == self.tail().next() && entry.prev == self.log.tail_digest();
         if !self.can_work() || !is_owners || !is_next || entry.epoch != self.joined {
             self.counters.drop_frame(DropReason::Fork);
@@ -196,8 +198,8 @@ impl Member {
     /// Up to where this host counts itself (R3'): with a journal, what is on stable storage.
     fn own_vote(&self) -> Position {
         let held = match &self.journal {
-            Some(journal) => journal.synced(),
-            None => self.tail(),
+            Some(journal) if !planted::is(Mistake::UnsyncedCounts) => journal.synced(),
+            Some(_) | None => self.tail(),
         };
         if self.log.epoch_at(held) == Some(self.joined) {
             held
@@ -276,7 +278,7 @@ impl Member {
         let after = if let Some((host, _)) = joiner {
             self.counters.admitted += 1;
             ring.with(*host)
-        } else if self.is_leaving && ring.contains(self.me) && ring.len() > self.quorum {
+        } else if self.is_leaving && ring.contains(self.me) && self.may_leave(&ring) {
             self.counters.leaves += 1;
             ring.without(self.me)
         } else {
@@ -296,6 +298,11 @@ impl Member {
             bounds: Vec::new(),
             crash_vector: self.crash_vector.clone(),
         })
+    }
+
+    /// Whether a majority stays.
+    fn may_leave(&self, ring: &HostSet) -> bool {
+        ring.len() > self.quorum - usize::from(planted::is(Mistake::LeaveBelowQuorum))
     }
 
     fn write(&mut self, body: Vec<u8>, view: Option<&View>) {
@@ -333,7 +340,9 @@ impl Member {
             self.sent_bytes = 0;
         }
         self.resends = 0;
-        self.outbox.await_journal();
+        if !planted::is(Mistake::TurnBeforeSync) {
+            self.outbox.await_journal();
+        }
         self.send_tail(None, Flags::default());
         let resend = self.hop.resend(&self.params.times);
         self.timers.arm(Timer::Resend, self.now.after(resend));
@@ -415,7 +424,7 @@ impl Member {
     fn is_idle(&self, members: u64) -> bool {
         // A ring of one with listeners would take its turns for ever.
         (!self.params.spin || members == 1)
-            && self.log.quiet() >= 2 * members
+            && (self.log.quiet() >= 2 * members || planted::is(Mistake::ParksEarly))
             && self.queue.waiting() == 0
             && !self.is_woken
             && self.joiners.is_empty()
