@@ -1,6 +1,25 @@
-//! What sockperf prints at its end.
+//! sockperf on several hosts, and what it prints at its end.
 
+use crate::world::{Under, World};
 use anyhow::{Context, Result, ensure};
+use std::fs;
+use std::process::Command;
+
+/// One that runs under Exo with epoll, for the group at `address`; `words` begin with what it is to do.
+///
+/// # Errors
+///
+/// When there is no monitor.
+pub fn command(world: &World, address: &str, words: &[&str]) -> Result<Command> {
+    let feed = world.path(&format!("feed-{address}"));
+    fs::write(&feed, format!("U:{address}:5000\n"))?;
+    let mut command = world.command(Under::ExoRun, "sockperf")?;
+    command.arg(words[0]).arg("-f").arg(feed).args(["-F", "e"]);
+    command.args(["--mc-rx-if", world.address()]);
+    command.args(["--mc-tx-if", world.address(), "--mc-loopback-enable"]);
+    command.args(&words[1..]);
+    Ok(command)
+}
 
 /// The number behind `label` in the first line that has it.
 ///
