@@ -153,8 +153,7 @@ impl Load {
                 digest = stream_digest(&file)?;
                 Ok((digest == reports[0].stream).then_some(()))
             });
-            same.with_context(|| format!("{digest} at socat: {reports:?}"))?;
-            drop(socat);
+            same.with_context(|| format!("{digest} at socat: {reports:?}\n{:?}", socat.stderr()))?;
         }
         ensure_sockperf_lost_nothing(hosts, client, self.servers, deadline)
     }
