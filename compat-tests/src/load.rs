@@ -27,8 +27,7 @@ const TRADES: &str = "239.1.2.4";
 const TICKS: &str = "239.1.2.5";
 /// That of Python and socat when the hosts have addresses of IPv6.
 const ORDERS6: &str = "ff15::1";
-/// Words for sockperf's client: how long, at which rate. It sends while the others do, and is seldom
-/// the last to end.
+/// Words for sockperf's client: how long, at which rate. It begins to send after two seconds.
 const SOCKPERF_CLIENT: [&str; 5] = ["throughput", "-t", "1", "--mps", "2000"];
 const SOCKPERF_CLIENT_SOAK: [&str; 5] = ["throughput", "-t", "10", "--mps", "2000"];
 
@@ -40,6 +39,7 @@ pub struct Load {
     socats: Vec<(Program, PathBuf)>,
     members: Vec<Program>,
     servers: Vec<Program>,
+    client: Program,
 }
 
 /// The `[[group]]` tables that a load needs.
@@ -69,12 +69,14 @@ impl Load {
     /// When one does not get ready.
     pub fn start(hosts: &Hosts, settings: &Settings, datagrams: usize) -> Result<Self> {
         let count = settings.count;
+        let (servers, client) = start_sockperf(hosts)?;
         let mut it = Self {
             each: (datagrams / count) as u64,
             pythons: Vec::new(),
             socats: Vec::new(),
             members: Vec::new(),
-            servers: Vec::new(),
+            servers,
+            client,
         };
         for host in hosts.all() {
             let world = &hosts[host];
@@ -89,15 +91,12 @@ impl Load {
             let mut command = member::command(world, Under::Exo, pace)?;
             command.env("GROUP", TRADES);
             it.members.push(world.start("member", command)?);
-            let server = sockperf::command(world, TICKS, &["server", "--gap-detection"])?;
-            it.servers.push(world.start("sockperf-server", server)?);
         }
         for program in it.pythons.iter_mut().chain(&mut it.members) {
             program.wait_for("ready", Deadline::seconds(60))?;
         }
         for host in hosts.all() {
             hosts.await_joined(host, "orders", 2, Deadline::seconds(60))?; // Python and socat
-            hosts.await_joined(host, "ticks", 1, Deadline::seconds(60))?;
         }
         Ok(it)
     }
@@ -124,13 +123,6 @@ impl Load {
         for program in self.pythons.iter_mut().chain(&mut self.members) {
             program.say("go\n")?;
         }
-        let words = match is_soak() {
-            true => SOCKPERF_CLIENT_SOAK,
-            false => SOCKPERF_CLIENT,
-        };
-        // Not on the first host, which is the first to write.
-        let client = sockperf::command(&hosts[1], TICKS, &words)?;
-        let client = hosts[1].start("sockperf-client", client)?;
         let count = self.pythons.len() as u64;
 
         for member in &mut self.members {
@@ -155,8 +147,26 @@ impl Load {
             });
             same.with_context(|| format!("{digest} at socat: {reports:?}\n{:?}", socat.stderr()))?;
         }
-        ensure_sockperf_lost_nothing(hosts, client, self.servers, deadline)
+        ensure_sockperf_lost_nothing(hosts, self.client, self.servers, deadline)
     }
+}
+
+/// A server on each host, and a client, which is about to send.
+fn start_sockperf(hosts: &Hosts) -> Result<(Vec<Program>, Program)> {
+    let mut servers = Vec::new();
+    for host in hosts.all() {
+        let command = sockperf::command(&hosts[host], TICKS, &["server", "--gap-detection"])?;
+        servers.push(hosts[host].start("sockperf-server", command)?);
+    }
+    for host in hosts.all() {
+        hosts.await_joined(host, "ticks", 1, Deadline::seconds(60))?;
+    }
+    let words = match is_soak() {
+        true => SOCKPERF_CLIENT_SOAK,
+        false => SOCKPERF_CLIENT,
+    };
+    let client = sockperf::command(&hosts[1], TICKS, &words)?;
+    Ok((servers, hosts[1].start("sockperf-client", client)?))
 }
 
 /// A reader that writes what comes behind each other into a file.

@@ -41,19 +41,22 @@ pub fn number_after(text: &str, label: &str) -> Result<u64> {
         .with_context(|| format!("no number behind {label:?} in:\n{text}"))
 }
 
-/// Did its client see nothing dropped, doubled or out of order?
+/// Did its client see nothing doubled or out of order, and miss at most `missed_max` replies?
+///
+/// Replies are unicast. It calls those dropped that come later than 50 ms after its end, which on a
+/// busy machine says nothing; what was lost on the way to the server, the server's count says.
 ///
 /// # Errors
 ///
 /// What it printed.
-pub fn ensure_no_faults(output: &str) -> Result<()> {
-    for fault in [
-        "# dropped messages = ",
-        "# duplicated messages = ",
-        "# out-of-order messages = ",
+pub fn ensure_no_faults(output: &str, missed_max: u64) -> Result<()> {
+    for (fault, most) in [
+        ("# dropped messages = ", missed_max),
+        ("# duplicated messages = ", 0),
+        ("# out-of-order messages = ", 0),
     ] {
         ensure!(
-            number_after(output, fault)? == 0,
+            number_after(output, fault)? <= most,
             "sockperf reports faults:\n{output}"
         );
     }
