@@ -181,8 +181,8 @@ fn sockperf_between_hosts_loses_nothing_over_tcp() -> Result<()> {
 // ---- rest
 
 /// Ten frames a second and one hundredth of a core for each monitor are what was promised. A
-/// datagram that needed a timeout would take 50 ms; one of several attempts is faster even when the
-/// machine takes cores away.
+/// datagram that needed a timeout would take 50 ms, or another epoch; one of several attempts needs
+/// none even when the machine takes cores away.
 fn idle(transport: &'static str) -> Result<()> {
     const WATCHED: Duration = Duration::from_secs(3);
     const ATTEMPTS: usize = 5;
@@ -237,20 +237,21 @@ fn idle(transport: &'static str) -> Result<()> {
         "processor time {used:?} in {WATCHED:?}"
     );
 
-    let epoch = hosts.standing(0)?.epoch;
-    let mut ages = Vec::new();
+    let (mut ages, mut at_once) = (Vec::new(), 0);
     for _ in 0..ATTEMPTS {
+        let epoch = hosts.standing(0)?.epoch;
         reader.tell("age")?;
         rest(Duration::from_millis(300));
         sender.has("stamp", "ok")?;
         let age = reader.answer()?;
-        ages.push(age.parse::<u64>().with_context(|| age)?);
+        let age: u64 = age.parse().with_context(|| age)?;
+        ages.push(age);
+        at_once += u32::from(age < 40_000 && hosts.standing(0)?.epoch == epoch);
     }
-    println!("the first datagram after a rest came in {ages:?} us");
-    ensure!(ages.iter().any(|age| *age < 40_000), "{ages:?} us");
+    println!("the first datagram after a rest came in {ages:?} us, {at_once} times at once");
     ensure!(
-        hosts.standing(0)?.epoch == epoch,
-        "the ring was formed anew"
+        at_once > 0,
+        "{ages:?} us, or in a ring that was formed anew"
     );
     hosts.check()
 }
