@@ -224,19 +224,9 @@ fn ensure_sockperf_lost_nothing(
     // The timer that ends the client may interrupt a send that waits for room: it counts that one,
     // although nothing was sent.
     for host in hosts.all() {
-        deadline.until(
-            &format!("{sent} datagrams of sockperf on host {host}"),
-            || {
-                let status = hosts[host].status()?;
-                let groups = status["groups"].as_array().context("no groups")?;
-                let ticks = groups.iter().find(|group| group["name"] == "ticks");
-                let ordered = ticks.context("no such group")?["messages"].as_u64();
-                Ok(
-                    (ordered.context("no count")? + 1 >= sent && has_read_all(&status))
-                        .then_some(()),
-                )
-            },
-        )?;
+        hosts[host]
+            .await_read(&["ticks"], sent - 1, deadline)
+            .with_context(|| format!("sockperf on host {host}"))?;
     }
     for server in &servers {
         server.signal(Signal::SIGINT)?;
@@ -255,14 +245,4 @@ fn ensure_sockperf_lost_nothing(
         );
     }
     Ok(())
-}
-
-/// Has every socket on this host received all that was delivered to it?
-fn has_read_all(status: &serde_json::Value) -> bool {
-    let list = |value: &serde_json::Value| value.as_array().cloned().unwrap_or_default();
-    list(&status["sessions"])
-        .iter()
-        .flat_map(|session| list(&session["sockets"]))
-        .flat_map(|socket| list(&socket["memberships"]))
-        .all(|membership| membership["cursor_lag_bytes"] == 0)
 }

@@ -44,12 +44,16 @@ pub fn number_after(text: &str, label: &str) -> Result<u64> {
 /// Did its client see nothing doubled or out of order, and miss at most `missed_max` replies?
 ///
 /// Replies are unicast. It calls those dropped that come later than 50 ms after its end, which on a
-/// busy machine says nothing; what was lost on the way to the server, the server's count says.
+/// busy machine says nothing, and has no statistics when all came so late; what was lost on the way to
+/// the server, the server's count says.
 ///
 /// # Errors
 ///
 /// What it printed.
 pub fn ensure_no_faults(output: &str, missed_max: u64) -> Result<()> {
+    if output.contains("No valid observations") {
+        return Ok(());
+    }
     for (fault, most) in [
         ("# dropped messages = ", missed_max),
         ("# duplicated messages = ", 0),

@@ -154,13 +154,13 @@ fn sockperf_between_hosts(transport: &'static str) -> Result<()> {
         .run("sockperf-client", client, Deadline::seconds(60))?
         .ok()?;
     let client = client.stdout + &client.stderr;
-    server.wait_quiet(Deadline::seconds(30))?;
+    let sent = number_after(&client, "SentMessages=")?;
+    ensure!(sent > 100, "too few were sent:\n{client}");
+    hosts[0].await_read(&["orders"], sent, Deadline::seconds(60))?;
     server.signal(Signal::SIGINT)?;
     let server = server.wait(Deadline::seconds(15))?;
     let server = server.stdout + &server.stderr;
     ensure_no_faults(&client, u64::MAX)?;
-    let sent = number_after(&client, "SentMessages=")?;
-    ensure!(sent > 100, "too few were sent:\n{client}");
     ensure!(
         number_after(&server, "Total")? >= sent,
         "lost: {client}\n{server}"
