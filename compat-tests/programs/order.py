@@ -2,10 +2,12 @@
 
     order.py HOW SENDER SENDERS COUNT [extremes]
 
-With `extremes` some are empty and some have 65,507 bytes. GROUP in its environment names another
-group, also one of IPv6, on the link LINK. HOW is poll, edge (edge-triggered epoll) or threads (blocking calls). It prints `ready`, waits for
-the line `go`, prints `sent`, and reports when it has everything, or when nothing came for a while
-after the line `finish`.
+With `extremes` some are empty and some have 65,507 bytes. HOW is poll, edge (edge-triggered epoll) or
+threads (blocking calls). It prints `ready`, waits for the line `go`, prints `sent`, and reports when it
+has everything, or when nothing came for a while after the line `finish`.
+
+In its environment, GROUP names another group, also one of IPv6, on the link LINK; PATIENCE_MS says how
+long "a while" is.
 """
 
 import array
@@ -22,7 +24,7 @@ import time
 
 GROUP, PORT = os.environ.get("GROUP", "239.1.2.3"), 5000
 ADDRESS = os.environ.get("ADDRESS", "10.77.0.1")
-PATIENCE_S = 4.0
+PATIENCE_S = float(os.environ.get("PATIENCE_MS", "4000")) / 1000
 HOW, SENDER, SENDERS, COUNT = sys.argv[1], *map(int, sys.argv[2:5])
 TOTAL = SENDERS * COUNT
 EXTREMES = sys.argv[5:] == ["extremes"]

@@ -8,7 +8,7 @@ use crate::binaries::is_soak;
 use crate::compile::{python, python_program};
 use crate::deadline::Deadline;
 use crate::hosts::{Hosts, Settings};
-use crate::member::{self, Pace, Report, ensure_agree};
+use crate::member::{self, PATIENCE_MS, Pace, Report, ensure_agree};
 use crate::network::LINK;
 use crate::program::Program;
 use crate::sockperf::{self, number_after};
@@ -89,7 +89,7 @@ impl Load {
                 finals: u32::try_from(count)?,
             };
             let mut command = member::command(world, Under::Exo, pace)?;
-            command.env("GROUP", TRADES);
+            command.env("GROUP", TRADES).env("PATIENCE_MS", PATIENCE_MS);
             it.members.push(world.start("member", command)?);
         }
         for program in it.pythons.iter_mut().chain(&mut it.members) {
@@ -107,6 +107,7 @@ impl Load {
         let numbers = [host as u64, settings.count as u64, self.each];
         command.args(numbers.map(|word| word.to_string()));
         command.arg("extremes").env("ADDRESS", world.address());
+        command.env("PATIENCE_MS", PATIENCE_MS);
         if settings.is_ipv6 {
             command.env("GROUP", ORDERS6).env("LINK", LINK);
         }

@@ -1,7 +1,7 @@
 //! C members on several hosts that leave traces.
 
 use crate::deadline::{Deadline, Start, tick};
-use crate::member::{self, Pace, Report, ensure_agree};
+use crate::member::{self, PATIENCE_MS, Pace, Report, ensure_agree};
 use crate::program::Program;
 use crate::trace::{self, Trace, ensure_one_order};
 use crate::world::{Under, World};
@@ -33,6 +33,7 @@ impl Member {
             .keep()?;
         let mut command = member::command(world, Under::Exo, pace)?;
         command.env("TRACE", &trace);
+        command.env("PATIENCE_MS", PATIENCE_MS);
         let mut program = world.start(&format!("member-{host}"), command)?;
         program.wait_for("ready", Deadline::seconds(20))?;
         Ok(Self {
