@@ -3,8 +3,8 @@
 //   member RATE COUNT FINALS [SIZE]
 //
 // With TRACE in its environment it writes sender and number (16 bytes) of each datagram to that
-// file, in the order in which they came, after every look at its socket; GROUP names another group.
-// With SILENT it only receives.
+// file, in the order in which they came, after every look at its socket; GROUP names another group,
+// PATIENCE_MS how long "a while" is. With SILENT it only receives.
 //
 // RATE datagrams a second (0: as fast as it can), COUNT of them (0: until told to finish). It
 // prints `ready`, waits for the line `go`, prints `sent all` after COUNT, and at the line `finish`
@@ -13,7 +13,7 @@
 // has to report the same.
 #include "steps.h"
 
-enum { ORDINARY = 1, FINAL = 2, SENDERS = 8192, PATIENCE_MS = 4000 };
+enum { ORDINARY = 1, FINAL = 2, SENDERS = 8192 };
 struct words {
     uint64_t sender, number;
     uint32_t kind, length;
@@ -115,6 +115,7 @@ int main(int count, char **words) {
     if (count < 4) return 2;
     uint64_t rate = strtoul(words[1], NULL, 0), total = strtoul(words[2], NULL, 0);
     finals_wanted = strtoul(words[3], NULL, 0);
+    uint64_t patience_ms = strtoul(setting("PATIENCE_MS", "4000"), NULL, 0);
     size_t size = count > 4 ? strtoul(words[4], NULL, 0) : 0;
     own = (uint64_t)getpid() << 32 ^ nanoseconds() | 1;
     bool is_silent = getenv("SILENT");
@@ -154,7 +155,7 @@ int main(int count, char **words) {
             if (sent == total) say("sent all");
         }
         if (finishing && !last_word && !is_silent) last_word = transmit(FINAL, sizeof(struct words));
-        if (finishing && (finals >= finals_wanted || nanoseconds() - quiet_since > PATIENCE_MS * 1000000ull)) break;
+        if (finishing && (finals >= finals_wanted || nanoseconds() - quiet_since > patience_ms * 1000000)) break;
     }
     say("report {\"digest\": \"%016lx\", \"received\": %lu, \"sent\": %lu, \"senders\": %lu, \"gaps\": %lu, "
         "\"disorder\": %lu, \"invented\": %lu, \"dropped\": %lu, \"complete\": %s}",

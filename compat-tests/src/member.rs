@@ -65,6 +65,10 @@ pub fn ensure_agree(reports: &[Report]) -> Result<()> {
     Ok(())
 }
 
+/// For members of a ring: how long they wait for what is missing at the end. On a bad network and a
+/// busy machine epochs follow each other for seconds.
+pub const PATIENCE_MS: &str = "40000";
+
 /// How a C member sends. See `programs/member.c`.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {

@@ -408,6 +408,37 @@ impl World {
             .sum())
     }
 
+    /// Waits until these groups have had `count` messages together, nothing that was sent here waits to
+    /// be ordered, and every socket has received all that was delivered to it.
+    ///
+    /// # Errors
+    ///
+    /// As [`World::status`], or when the deadline passes first.
+    pub fn await_read(&self, groups: &[&str], count: u64, deadline: Deadline) -> Result<()> {
+        let list = |value: &serde_json::Value| value.as_array().cloned().unwrap_or_default();
+        let mut last = serde_json::Value::Null;
+        let waited = deadline.until("that all is read", || {
+            let status = self.status()?;
+            let had: u64 = list(&status["groups"])
+                .iter()
+                .filter(|group| groups.iter().any(|name| group["name"] == *name))
+                .filter_map(|group| group["messages"].as_u64())
+                .sum();
+            let sessions = list(&status["sessions"]);
+            let has_read = |session: &serde_json::Value| {
+                list(&session["sockets"])
+                    .iter()
+                    .flat_map(|socket| list(&socket["memberships"]))
+                    .all(|membership| membership["cursor_lag_bytes"] == 0)
+            };
+            let is_sent = |session: &serde_json::Value| session["lane_used_bytes"] == 0;
+            let all = had >= count && sessions.iter().all(is_sent) && sessions.iter().all(has_read);
+            last = status;
+            Ok(all.then_some(()))
+        });
+        waited.with_context(|| format!("{count} of {groups:?}: {last}"))
+    }
+
     /// Is the monitor still there?
     ///
     /// # Errors

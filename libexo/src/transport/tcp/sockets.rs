@@ -74,7 +74,8 @@ pub(super) fn connect(own: SocketAddr, to: SocketAddr) -> Result<OwnedFd, Errno>
 fn set_up(socket: &OwnedFd) -> Result<(), Errno> {
     sockopt::set_tcp_nodelay(socket, true)?;
     sockopt::set_socket_keepalive(socket, true)?;
-    sockopt::set_tcp_keepidle(socket, Duration::from_secs(1))?;
+    // Asked once, and given up a second later at `SILENCE_MS`: a ring at rest is to be silent.
+    sockopt::set_tcp_keepidle(socket, Duration::from_secs(4))?;
     sockopt::set_tcp_keepintvl(socket, Duration::from_secs(1))?;
     sockopt::set_tcp_user_timeout(socket, SILENCE_MS)
 }
