@@ -5,6 +5,7 @@
 //! Programs use the same buffers again and again: the rest of the time this is a look into a table.
 //! `docs/decisions/0006-probed-buffers.md` says what is given up for that.
 
+use core::ffi::c_void;
 use core::ptr;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
@@ -22,6 +23,30 @@ type Table = [AtomicUsize; PAGES];
 
 static READABLE: Table = [const { AtomicUsize::new(0) }; PAGES];
 static WRITABLE: Table = [const { AtomicUsize::new(0) }; PAGES];
+
+/// Whether the value that `pointer` points to can be read.
+#[inline]
+pub(crate) fn can_read<T>(pointer: *const T) -> bool {
+    is_readable(pointer.cast(), size_of::<T>())
+}
+
+/// Whether the value that `pointer` points to can be read and written.
+#[inline]
+pub(crate) fn can_write<T>(pointer: *const T) -> bool {
+    is_writable(pointer.cast(), size_of::<T>())
+}
+
+/// Whether `count` buffers can be listed there.
+#[inline]
+pub(crate) fn can_read_list(list: *const libc::iovec, count: usize) -> bool {
+    count == 0 || is_readable(list.cast(), count * size_of::<libc::iovec>())
+}
+
+/// Whether the kernel refuses a buffer by its address alone, before it does anything else.
+#[inline]
+pub(crate) fn is_refused_at_once(base: *const c_void) -> bool {
+    base.addr().cast_signed() < 0
+}
 
 /// Whether `len` bytes can be read.
 #[inline]

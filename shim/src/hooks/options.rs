@@ -9,7 +9,7 @@ use libc::{c_int, c_ulong, socklen_t};
 use libexo::client::session::Session;
 use libexo::control::message::{DemoteReason, Request};
 use libexo::shm::socket_page::{
-    EACH_EDGE, FILTERED, Membership, NONBLOCK, PEEK_OFFSET, SOURCES_MAX, SocketPage,
+    EACH_EDGE, FILTERED, Membership, NONBLOCK, NOT_STAMPED, PEEK_OFFSET, SOURCES_MAX, SocketPage,
     membership_state,
 };
 
@@ -18,7 +18,7 @@ use crate::convert::{away_errno, bound_address, forget_join, is_udp, join, marke
 use crate::descriptor::{self, Object};
 use crate::errno::{self, fail};
 use crate::names::option;
-use crate::{env, real, session};
+use crate::{env, probe, real, session};
 
 /// What a program wants to be told with each datagram: bits of the socket page's flags.
 pub(super) mod wish {
@@ -48,6 +48,7 @@ const MCAST_LEAVE_SOURCE_GROUP: c_int = 47;
 const IP_UNBLOCK_SOURCE: c_int = 37;
 const IP_BLOCK_SOURCE: c_int = 38;
 const SO_RXQ_OVFL: c_int = 40;
+const SO_PEERNAME: c_int = 28;
 
 /// Reads the program's wishes from the kernel's copy of the options.
 pub(crate) fn refresh_wishes(fd: c_int, object: &Object) {
@@ -359,8 +360,9 @@ pub unsafe extern "C" fn setsockopt(
             return real::setsockopt(fd, level, name, value, len);
         }
         if (level == libc::IPPROTO_IP || level == libc::IPPROTO_IPV6)
-            && crate::names::is_user(value.cast())
             && (8..=4096).contains(&len)
+            && is_change(level, name)
+            && probe::is_readable(value.cast(), len as usize)
         {
             let bytes = core::slice::from_raw_parts(value.cast::<u8>(), len as usize);
             if let Some(change) = parse_change(level, name, bytes)
@@ -370,8 +372,8 @@ pub unsafe extern "C" fn setsockopt(
             }
         }
         if (level, name) == (libc::SOL_SOCKET, libc::SO_DETACH_FILTER)
-            && crate::names::is_user(value.cast())
-            && len >= 4
+            && (4..=c_int::MAX.cast_unsigned()).contains(&len)
+            && probe::is_readable(value.cast(), 4)
             && descriptor::get(fd).is_some_and(|object| object.group().is_some())
             && crate::foreign::is_open(fd)
         {
@@ -397,6 +399,12 @@ pub unsafe extern "C" fn setsockopt(
         }
         result
     }
+}
+
+/// Whether [`parse_change`] has something to say of an option.
+const fn is_change(level: c_int, name: c_int) -> bool {
+    is_membership(level, name)
+        || (level == libc::IPPROTO_IP && (name == IP_BLOCK_SOURCE || name == IP_UNBLOCK_SOURCE))
 }
 
 /// Whether an option changes which groups a socket receives.
@@ -646,10 +654,7 @@ fn change_sources(
     membership.set_filter(filter, &sources[..count]);
     if let Some(group) = object.group() {
         let page = group.page();
-        page.set(
-            FILTERED,
-            page.peer.get().is_some() || super::naming::has_source_filter(page),
-        );
+        page.set(FILTERED, super::naming::is_filtered(page));
     }
     Ok(())
 }
@@ -667,6 +672,43 @@ pub unsafe extern "C" fn getsockopt(
     unsafe {
         if name == libc::SO_PEEK_OFF && level == libc::SOL_SOCKET {
             return peek_offset(fd, value, len);
+        }
+        match descriptor::get(fd) {
+            Some(object) if object.group().is_some() => {
+                option_of_ours(fd, object, level, name, value, len)
+            }
+            _ => real::getsockopt(fd, level, name, value, len),
+        }
+    }
+}
+
+/// Options that the kernel answers by what the doorbell is connected to, or by its filter.
+#[cold]
+unsafe fn option_of_ours(
+    fd: c_int,
+    object: &Object,
+    level: c_int,
+    name: c_int,
+    value: *mut c_void,
+    len: *mut socklen_t,
+) -> c_int {
+    let is_of_peer = matches!(
+        (level, name),
+        (libc::SOL_SOCKET, SO_PEERNAME)
+            | (libc::IPPROTO_IP, libc::IP_MTU)
+            | (
+                libc::IPPROTO_IPV6,
+                libc::IPV6_ADDRFORM | libc::IPV6_MTU | libc::IPV6_PATHMTU
+            )
+    );
+    let is_of_filter = (level, name) == (libc::SOL_SOCKET, libc::SO_ATTACH_FILTER);
+    // SAFETY: as above.
+    unsafe {
+        if is_of_peer || (is_of_filter && crate::foreign::is_open(fd)) {
+            let Some(stand_in) = super::naming::StandIn::connected(fd, object) else {
+                return -1;
+            };
+            return real::getsockopt(stand_in.0.raw(), level, name, value, len);
         }
         real::getsockopt(fd, level, name, value, len)
     }
@@ -755,13 +797,15 @@ pub unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, arg: usize) -> c_int
         let Some(group) = object.group() else {
             return real::ioctl(fd, request, arg);
         };
-        if !crate::names::is_user(arg as *const u8) {
-            return real::ioctl(fd, request, arg);
-        }
         if let Some(socket) = object.receiver()
             && let Some(unit_ns) = stamp_unit_ns(request)
         {
-            let time_ns = last_stamp_ns(socket.page());
+            let Some(time_ns) = last_stamp_ns(socket.page()) else {
+                return fail(libc::ENOENT);
+            };
+            if !probe::can_write(arg as *const [u64; 2]) {
+                return fail(libc::EFAULT);
+            }
             let (seconds, rest) = (time_ns / 1_000_000_000, time_ns % 1_000_000_000);
             *(arg as *mut [u64; 2]) = [seconds, rest / unit_ns];
             return 0;
@@ -801,15 +845,17 @@ const fn stamp_unit_ns(request: c_ulong) -> Option<u64> {
     }
 }
 
-/// When the last datagram was ordered. As in the kernel, times are kept from the first question on,
-/// which itself is answered with the present.
-///
-/// Deviation: also when nothing was received yet, where the kernel says `ENOENT`.
-fn last_stamp_ns(page: &SocketPage) -> u64 {
-    if !page.has(wish::STAMP) {
-        page.set(wish::STAMP, true);
-        page.stamp_ns
-            .store(super::poll::wall_ns(), Ordering::Relaxed);
+/// When the last datagram was ordered; `None`: nothing was received yet. As in the kernel, times are
+/// kept from the first question on, which itself is answered with the present.
+fn last_stamp_ns(page: &SocketPage) -> Option<u64> {
+    page.set(wish::STAMP, true);
+    match page.stamp_ns.load(Ordering::Relaxed) {
+        0 => None,
+        NOT_STAMPED => {
+            let now = super::poll::wall_ns();
+            page.stamp_ns.store(now, Ordering::Relaxed);
+            Some(now)
+        }
+        stamp => Some(stamp),
     }
-    page.stamp_ns.load(Ordering::Relaxed)
 }

@@ -1,9 +1,11 @@
 //! `send`, `sendto`, `sendmsg`, `sendmmsg`, `write`, `writev`, `sendfile`.
 
+mod control;
 mod pieces;
 
 use core::ffi::c_void;
 use core::net::SocketAddr;
+use core::sync::atomic::Ordering;
 
 use libc::{c_int, c_uint, iovec, mmsghdr, msghdr, off_t, size_t, sockaddr, socklen_t, ssize_t};
 use libexo::client::session::{CallError, Session};
@@ -12,6 +14,7 @@ use libexo::control::message::Request;
 use libexo::ids::GrantId;
 use libexo::shm::socket_page::NONBLOCK;
 
+use super::raw::RWF_OF_SOCKETS;
 use crate::convert::{away_errno, borrow, marked, may_be_marked, object_of, outside, source_of};
 use crate::descriptor::{self, Object};
 use crate::errno::{fail, fail_len};
@@ -20,9 +23,19 @@ use crate::{cancel, env, probe, real, session};
 pub(super) use pieces::cork_changed;
 use pieces::{begin, continued, note_cork, wants_more};
 
+/// Most bytes of an address.
+const NAME_MAX: socklen_t = 128;
 /// Largest payload of a UDP datagram over IPv4, and over IPv6.
 const DATAGRAM_MAX_V4: usize = 65_507;
 const DATAGRAM_MAX_V6: usize = 65_527;
+/// Most datagrams that one call is cut into, as in the kernel.
+const SEGMENTS_MAX: usize = 128;
+/// More than a record's head and padding take in the lane.
+const RECORD_BYTES: usize = 128;
+/// The kernel's `MAX_RW_COUNT`: of a longer buffer it takes so much.
+const LEN_MAX: usize = 0x7fff_f000;
+/// Largest payload that an IPv4 socket looks at at all.
+const LOOKED_AT_MAX: usize = 0xffff;
 /// Looks before a sender on a full lane goes to sleep; the monitor needs some microseconds.
 const YIELDS: u32 = 64;
 
@@ -51,6 +64,9 @@ fn limit_of(group: SocketAddr) -> usize {
 #[inline]
 fn way_to(fd: c_int, target: SocketAddr) -> Way {
     let object = descriptor::get(fd);
+    if target.is_ipv4() && object.is_some_and(is_ipv6_only) {
+        return Way::Refused(libc::ENETUNREACH);
+    }
     if let Some(object) = object
         && let Some(session) = session::get()
         && let Some(grant) = object.cached_grant(target, session.id().0)
@@ -58,6 +74,16 @@ fn way_to(fd: c_int, target: SocketAddr) -> Way {
         return Way::Group(session, GrantId(grant), limit_of(target));
     }
     way_to_slow(fd, object, target)
+}
+
+/// Whether a socket is bound to an IPv6 address, which makes it one of that family alone.
+#[inline]
+fn is_ipv6_only(object: &Object) -> bool {
+    object.inet6
+        && object
+            .group()
+            .and_then(|group| group.page().bound.get())
+            .is_some_and(|bound| bound.is_ipv6() && !bound.ip().is_unspecified())
 }
 
 #[cold]
@@ -85,13 +111,21 @@ fn way_to_slow(fd: c_int, object: Option<&'static Object>, target: SocketAddr) -
     match ask_grant(fd, session, group.address) {
         Ok(grant) => {
             if let Some(object) = object_of(fd) {
-                note_cork(fd, object);
+                note_options(fd, object);
                 object.cache_grant(target, session.id().0, grant.0);
             }
             Way::Group(session, grant, limit_of(target))
         }
         Err(errno) => Way::Refused(errno),
     }
+}
+
+/// What the socket was told before it became ours, or since its grants were forgotten.
+fn note_options(fd: c_int, object: &Object) {
+    note_cork(fd, object);
+    let segment = option(fd, libc::IPPROTO_UDP, libc::UDP_SEGMENT);
+    let segment = segment.and_then(|len| u16::try_from(len).ok()).unwrap_or(0);
+    object.segment.store(segment, Ordering::Relaxed);
 }
 
 /// Asks the monitor for the right to send from `fd` to `group`.
@@ -148,7 +182,7 @@ fn way_of_peer(fd: c_int, object: &'static Object) -> Way {
     if let Some((session, marked)) = marked(peer) {
         return match ask_grant(fd, session, marked.address) {
             Ok(grant) => {
-                note_cork(fd, object);
+                note_options(fd, object);
                 object.set_peer_grant(session.id().0, grant.0);
                 Way::Group(session, grant, limit_of(peer))
             }
@@ -169,26 +203,51 @@ fn way_of_peer(fd: c_int, object: &'static Object) -> Way {
 pub(super) struct Payload {
     iov: *const iovec,
     count: usize,
+    /// Bytes of the first buffers that do not belong to it.
+    skip: usize,
     len: usize,
+    /// `UDP_SEGMENT` as a control message.
+    segment: Option<u16>,
 }
 
 impl Payload {
     /// # Safety
     ///
-    /// `iov` points to `count` readable entries whose buffers are readable.
+    /// `iov` is not unmapped meanwhile.
     #[inline]
     unsafe fn new(iov: *const iovec, count: usize) -> Option<Self> {
-        if count > 1024 || (count > 0 && !names::is_user(iov.cast())) {
+        if count > 1024 || !probe::can_read_list(iov, count) {
             return None;
         }
         let mut len: usize = 0;
         for i in 0..count {
-            // SAFETY: readable by contract.
-            len = len.checked_add(unsafe { (*iov.add(i)).iov_len })?;
+            // SAFETY: readable, as just seen.
+            let part = unsafe { &*iov.add(i) };
+            if probe::is_refused_at_once(part.iov_base) {
+                return None;
+            }
+            len = len.checked_add(part.iov_len)?;
             // The kernel's own error for what is negative to it.
             isize::try_from(len).ok()?;
         }
-        Some(Self { iov, count, len })
+        Some(Self {
+            iov,
+            count,
+            skip: 0,
+            len,
+            segment: None,
+        })
+    }
+
+    /// One buffer.
+    const fn of(part: &iovec) -> Self {
+        Self {
+            iov: core::ptr::from_ref(part),
+            count: 1,
+            skip: 0,
+            len: part.iov_len,
+            segment: None,
+        }
     }
 
     /// Whether every part is a program's memory. The length was checked: this looks at each page.
@@ -223,14 +282,19 @@ impl Payload {
     /// Copies everything to `position`.
     #[inline]
     fn write_to(&self, area: &libexo::shm::area::Area, mut position: u64) {
+        let (mut skip, mut left) = (self.skip, self.len);
         for i in 0..self.count {
             // SAFETY: the contract of `new`; the lengths were added up and bounded before.
             unsafe {
                 let part = &*self.iov.add(i);
-                if part.iov_len > 0 {
-                    area.write_from(position, part.iov_base.cast(), part.iov_len);
-                    position += part.iov_len as u64;
+                let passed = skip.min(part.iov_len);
+                let len = (part.iov_len - passed).min(left);
+                if len > 0 {
+                    area.write_from(position, part.iov_base.cast::<u8>().add(passed), len);
+                    position += len as u64;
                 }
+                skip -= passed;
+                left -= len;
             }
         }
     }
@@ -252,13 +316,60 @@ fn submit(
     if flags & libc::MSG_OOB != 0 {
         return fail_len(libc::EOPNOTSUPP);
     }
+    let object = descriptor::get(fd);
+    if object.is_some_and(Object::is_write_shut) {
+        return fail_len(libc::EPIPE); // without a signal: that is for streams
+    }
     if !payload.is_readable() {
         return fail_len(libc::EFAULT);
     }
-    if descriptor::get(fd).is_some_and(Object::is_write_shut) {
-        return fail_len(libc::EPIPE); // without a signal: that is for streams
+    let segment = payload
+        .segment
+        .or_else(|| object.map(|object| object.segment.load(Ordering::Relaxed)));
+    match segment.map(usize::from) {
+        Some(segment) if segment > 0 && payload.len > segment => {
+            put_segments(fd, session, grant, payload, flags, segment)
+        }
+        _ => put(fd, session, grant, payload, flags),
     }
-    put(fd, session, grant, payload, flags)
+}
+
+/// Submits datagrams of `segment` bytes and one of the rest, as the kernel cuts with `UDP_SEGMENT`.
+#[cold]
+fn put_segments(
+    fd: c_int,
+    session: &'static Session,
+    grant: GrantId,
+    payload: Payload,
+    flags: c_int,
+    segment: usize,
+) -> ssize_t {
+    let count = payload.len.div_ceil(segment);
+    if count > SEGMENTS_MAX {
+        return fail_len(libc::EINVAL);
+    }
+    // All or nothing, as far as other threads let it be.
+    let whole = payload.len + count * RECORD_BYTES;
+    while !session.has_room(whole) {
+        if let Err(errno) = wait_for_room(fd, session, whole, flags) {
+            return fail_len(errno);
+        }
+        if session.has_ended() {
+            return fail_len(libc::ENETDOWN);
+        }
+    }
+    for skip in (0..payload.len).step_by(segment) {
+        let part = Payload {
+            skip,
+            len: segment.min(payload.len - skip),
+            ..payload
+        };
+        let sent = put(fd, session, grant, part, flags & !libc::MSG_DONTWAIT);
+        if sent < 0 {
+            return sent;
+        }
+    }
+    payload.len.cast_signed()
 }
 
 /// As `submit`, of what was checked.
@@ -367,6 +478,17 @@ fn wait_for_room(
     }
 }
 
+/// The errno of a datagram that goes nowhere: for IPv4 what is wrong with itself comes first.
+#[cold]
+fn refusal(fd: c_int, errno: c_int, len: usize, flags: c_int) -> c_int {
+    let inet6 = descriptor::get(fd).is_some_and(|object| object.inet6);
+    match errno {
+        libc::EDESTADDRREQ if !inet6 && len > LOOKED_AT_MAX => libc::EMSGSIZE,
+        libc::EDESTADDRREQ if !inet6 && flags & libc::MSG_OOB != 0 => libc::EOPNOTSUPP,
+        errno => errno,
+    }
+}
+
 /// Sends `payload` on the way; `target` is the destination that the call named.
 ///
 /// # Safety
@@ -389,7 +511,7 @@ unsafe fn go(
             submit(fd, session, *grant, *limit, payload, flags)
         }
         Way::Kernel => kernel(),
-        Way::Refused(errno) => fail_len(*errno),
+        Way::Refused(errno) => fail_len(refusal(fd, *errno, payload.len, flags)),
         Way::Outside(socket, target) => {
             let inet6 = descriptor::get(fd).is_some_and(|object| object.inet6);
             let mut name: names::NameBytes = [0; 28];
@@ -407,12 +529,15 @@ unsafe fn go(
             } else {
                 0
             };
-            let flags = flags | more;
+            let flags = (flags | more) & !COMPAT;
             // SAFETY: name and buffers are readable.
             unsafe { real::sendmsg(*socket, &raw const message, flags) }
         }
     }
 }
+
+/// `MSG_CMSG_COMPAT`: for `send` it is nothing, and `sendmsg` refuses it at once.
+const COMPAT: c_int = c_int::MIN;
 
 /// One buffer as an iovec.
 const fn single(buf: *const c_void, len: size_t) -> iovec {
@@ -431,11 +556,24 @@ unsafe fn send_to_peer(
     flags: c_int,
     kernel: impl FnOnce() -> ssize_t,
 ) -> ssize_t {
-    let Some(object) = descriptor::get(fd) else {
-        return kernel();
-    };
     // SAFETY: the caller's buffers.
-    let Some(payload) = (unsafe { Payload::new(iov, count) }) else {
+    unsafe {
+        let Some(payload) = Payload::new(iov, count) else {
+            return kernel();
+        };
+        send_payload_to_peer(fd, payload, flags, kernel)
+    }
+}
+
+/// As `send_to_peer`, of what was looked at.
+#[inline]
+unsafe fn send_payload_to_peer(
+    fd: c_int,
+    payload: Payload,
+    flags: c_int,
+    kernel: impl FnOnce() -> ssize_t,
+) -> ssize_t {
+    let Some(object) = descriptor::get(fd) else {
         return kernel();
     };
     if let Some(result) = continued(fd, payload, flags) {
@@ -449,7 +587,7 @@ unsafe fn send_to_peer(
 pub unsafe extern "C" fn send(fd: c_int, buf: *const c_void, len: size_t, flags: c_int) -> ssize_t {
     // SAFETY: the caller's arguments, as libc's function takes them; so in all hooks below.
     unsafe {
-        if descriptor::get(fd).is_none() {
+        if descriptor::get(fd).is_none() || probe::is_refused_at_once(buf) {
             return real::send(fd, buf, len, flags);
         }
         send_ours(fd, buf, len, flags)
@@ -458,7 +596,7 @@ pub unsafe extern "C" fn send(fd: c_int, buf: *const c_void, len: size_t, flags:
 
 #[inline(never)]
 unsafe fn send_ours(fd: c_int, buf: *const c_void, len: size_t, flags: c_int) -> ssize_t {
-    let part = single(buf, len);
+    let part = single(buf, len.min(LEN_MAX));
     // SAFETY: as above.
     unsafe {
         send_to_peer(fd, &raw const part, 1, flags, || {
@@ -482,7 +620,10 @@ pub unsafe extern "C" fn __send(
 pub unsafe extern "C" fn write(fd: c_int, buf: *const c_void, len: size_t) -> ssize_t {
     // SAFETY: as above.
     unsafe {
-        if descriptor::get(fd).is_none() {
+        if descriptor::get(fd).is_none()
+            || probe::is_refused_at_once(buf)
+            || len > isize::MAX.cast_unsigned()
+        {
             return real::write(fd, buf, len);
         }
         send_ours(fd, buf, len, 0) // to the kernel `write` is `send` without flags
@@ -503,14 +644,61 @@ pub unsafe extern "C" fn writev(fd: c_int, iov: *const iovec, count: c_int) -> s
             // The kernel sends nothing for nothing here, unlike `write`.
             Ok(parts)
                 if descriptor::get(fd).is_some()
-                    && names::is_user(iov.cast())
-                    && (parts > 1024 || (0..parts).any(|i| (*iov.add(i)).iov_len > 0)) =>
+                    && parts <= 1024
+                    && probe::can_read_list(iov, parts)
+                    && (0..parts).any(|i| (*iov.add(i)).iov_len > 0) =>
             {
                 send_to_peer(fd, iov, parts, 0, || real::writev(fd, iov, count))
             }
             _ => real::writev(fd, iov, count),
         }
     }
+}
+
+/// At the position -1 it is `writev`; a socket has no other.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pwritev2(
+    fd: c_int,
+    iov: *const iovec,
+    count: c_int,
+    position: off_t,
+    flags: c_int,
+) -> ssize_t {
+    // SAFETY: as above.
+    unsafe {
+        if descriptor::get(fd).is_none() || position != -1 || flags & !RWF_OF_SOCKETS != 0 {
+            return real::pwritev2(fd, iov, count, position, flags);
+        }
+        let wait = if flags & libc::RWF_NOWAIT != 0 {
+            libc::MSG_DONTWAIT
+        } else {
+            0
+        };
+        match usize::try_from(count) {
+            Ok(parts)
+                if parts <= 1024
+                    && probe::can_read_list(iov, parts)
+                    && (0..parts).any(|i| (*iov.add(i)).iov_len > 0) =>
+            {
+                send_to_peer(fd, iov, parts, wait, || {
+                    real::pwritev2(fd, iov, count, position, flags)
+                })
+            }
+            _ => real::pwritev2(fd, iov, count, position, flags),
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pwritev64v2(
+    fd: c_int,
+    iov: *const iovec,
+    count: c_int,
+    position: off_t,
+    flags: c_int,
+) -> ssize_t {
+    // SAFETY: as above.
+    unsafe { pwritev2(fd, iov, count, position, flags) }
 }
 
 /// Whether a destination can be no group's.
@@ -537,9 +725,6 @@ unsafe fn concerns_us(fd: c_int, name: *const sockaddr, len: socklen_t) -> Optio
         if object.is_none() && is_elsewhere(name, len) {
             return None;
         }
-        if !names::is_user(name.cast()) {
-            return None; // the kernel knows the error
-        }
         // The kernel refuses an IPv6 address on an IPv4 socket, whatever it stands for.
         if names::is_inet6(name, len)
             && !object.map_or_else(|| crate::convert::is_inet6(fd), |object| object.inet6)
@@ -561,7 +746,9 @@ pub unsafe extern "C" fn sendto(
 ) -> ssize_t {
     // SAFETY: as above.
     unsafe {
-        if descriptor::get(fd).is_none() && is_elsewhere(name, name_len) {
+        if (descriptor::get(fd).is_none() && is_elsewhere(name, name_len))
+            || probe::is_refused_at_once(buf)
+        {
             return real::sendto(fd, buf, len, flags, name, name_len);
         }
         sendto_ours(fd, buf, len, flags, name, name_len)
@@ -591,6 +778,17 @@ unsafe fn send_to_name(
     }
 }
 
+/// Whether a destination is none: an IPv6 socket takes one without a family for that.
+///
+/// # Safety
+///
+/// `name` is not unmapped meanwhile.
+unsafe fn is_no_name(fd: c_int, name: *const sockaddr, len: socklen_t) -> bool {
+    // SAFETY: by contract.
+    descriptor::get(fd).is_some_and(|object| object.inet6)
+        && unsafe { names::is_no_name(name, len) }
+}
+
 #[inline(never)]
 unsafe fn sendto_ours(
     fd: c_int,
@@ -602,16 +800,12 @@ unsafe fn sendto_ours(
 ) -> ssize_t {
     // SAFETY: as above.
     unsafe {
-        let part = single(buf, len);
+        let part = single(buf, len.min(LEN_MAX));
         let kernel = || real::sendto(fd, buf, len, flags, name, name_len);
-        if name.is_null() {
+        if name.is_null() || is_no_name(fd, name, name_len) {
             return send_to_peer(fd, &raw const part, 1, flags, kernel);
         }
-        let payload = Payload {
-            iov: &raw const part,
-            count: 1,
-            len,
-        };
+        let payload = Payload::of(&part);
         send_to_name(fd, name, name_len, payload, flags, kernel)
     }
 }
@@ -621,7 +815,7 @@ pub unsafe extern "C" fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int
     // SAFETY: as above.
     unsafe {
         if descriptor::get(fd).is_none()
-            && names::is_user(message.cast())
+            && probe::can_read(message)
             && is_elsewhere((*message).msg_name.cast(), (*message).msg_namelen)
             && ((*message).msg_controllen == 0 || !descriptor::is_used())
         {
@@ -642,18 +836,49 @@ unsafe fn sendmsg_ours(fd: c_int, message: *const msghdr, flags: c_int) -> ssize
             }
             result
         };
-        if !names::is_user(message.cast()) {
+        // What the kernel refuses at once is its to answer.
+        if !probe::can_read(message)
+            || flags & COMPAT != 0
+            || (*message).msg_namelen.cast_signed() < 0
+        {
             return kernel();
         }
         let header = &*message;
-        if header.msg_name.is_null() {
-            return send_to_peer(fd, header.msg_iov, header.msg_iovlen, flags, kernel);
-        }
-        let Some(payload) = Payload::new(header.msg_iov, header.msg_iovlen) else {
+        let Some(mut payload) = Payload::new(header.msg_iov, header.msg_iovlen) else {
             return kernel();
         };
-        let (name, name_len) = (header.msg_name.cast(), header.msg_namelen);
-        send_to_name(fd, name, name_len, payload, flags, kernel)
+        let name = header.msg_name.cast::<sockaddr>().cast_const();
+        // The kernel cuts what is too long, unlike in `sendto`.
+        let name_len = header.msg_namelen.min(NAME_MAX);
+        let has_name = !name.is_null() && name_len > 0 && !is_no_name(fd, name, name_len);
+        if header.msg_controllen > 0 {
+            let object = descriptor::get(fd);
+            let target = if has_name {
+                concerns_us(fd, name, name_len)
+            } else {
+                object.and_then(peer_of)
+            };
+            if let Some(target) = target
+                && crate::convert::is_udp(fd)
+                && (object.is_some_and(|object| object.group().is_some())
+                    || marked(target).is_some())
+            {
+                let inet6 = object.is_some_and(|object| object.inet6);
+                let is_unreachable = target.is_ipv4() && object.is_some_and(is_ipv6_only);
+                match control::check(fd, header, inet6, target.is_ipv4()) {
+                    Err(errno) if errno != libc::EFAULT && is_unreachable => {
+                        return fail_len(libc::ENETUNREACH);
+                    }
+                    Err(errno) => return fail_len(errno),
+                    Ok(segment) => payload.segment = segment,
+                }
+            }
+        }
+        if has_name {
+            send_to_name(fd, name, name_len, payload, flags, kernel)
+        } else {
+            send_payload_to_peer(fd, payload, flags, kernel)
+        }
     }
 }
 
@@ -666,19 +891,21 @@ pub unsafe extern "C" fn sendmmsg(
 ) -> c_int {
     // SAFETY: as above.
     unsafe {
+        if count == 0 || flags & COMPAT != 0 || !probe::can_write(messages) {
+            return real::sendmmsg(fd, messages, count, flags);
+        }
+        let first = &(*messages).msg_hdr;
         let needs_us = descriptor::get(fd).is_some()
-            || messages.as_ref().is_some_and(|first| {
-                names::is_user(messages.cast())
-                    && count > 0
-                    && concerns_us(fd, first.msg_hdr.msg_name.cast(), first.msg_hdr.msg_namelen)
-                        .is_some()
-            });
-        if !needs_us || !names::is_user(messages.cast()) {
+            || concerns_us(fd, first.msg_name.cast(), first.msg_namelen).is_some();
+        if !needs_us {
             return real::sendmmsg(fd, messages, count, flags);
         }
         let count = c_int::try_from(count.min(1024)).unwrap_or(1024);
         for i in 0..count {
             let message = messages.offset(isize::try_from(i).unwrap_or(0));
+            if !probe::can_write(message) {
+                return if i == 0 { fail(libc::EFAULT) } else { i };
+            }
             let sent = sendmsg(fd, &raw const (*message).msg_hdr, flags);
             let Ok(len) = c_uint::try_from(sent) else {
                 return if i == 0 { fail(crate::errno::get()) } else { i };
