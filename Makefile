@@ -7,8 +7,14 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 BENCH   ?=
 FUZZ_SECONDS ?= 600
-# About three minutes on two processors; make soak runs the long variant.
-SCHEDULES ?= $(if $(EXO_SOAK),100000,15000)
+# About two minutes on two processors; make soak runs the long variant.
+SCHEDULES ?= $(if $(EXO_SOAK),100000,10000)
+# Cargo compiles a crate again for each set of its features, and these follow from the packages named:
+# steps that share what they build name the same ones.
+PROGRAMS := -p exo-cli -p exo-monitor -p exo-example-tail
+TESTED   := --workspace --exclude compat-tests --exclude exo-sim --exclude exo-models
+# Optimised tests that nobody installs are not optimised once more as a whole.
+WITHOUT_LTO := CARGO_PROFILE_RELEASE_LTO=off
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo test fuzz soak bench install uninstall clean \
@@ -18,14 +24,14 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "  make install PREFIX=/usr/local, make bench BENCH=--quick (or --long)"
 
-build: ## exo, exod and libexo_shim.so, optimised
+build: ## exo, exod, libexo_shim.so and what the examples run, optimised
 	@tools/needs.sh cargo cc
-	cargo build --release --workspace --exclude exo-shim
+	cargo build --release $(PROGRAMS)
 	cargo build --release -p exo-shim
 
 demo: ## unmodified programs on one group, over the kernel and over Exo
 	@tools/needs.sh cargo cc python3 socat ip
-	cargo build --release -p exo-cli -p exo-monitor
+	cargo build --release $(PROGRAMS)
 	cargo build --release -p exo-shim
 	@$(RELEASE)/exo demo
 
@@ -40,13 +46,13 @@ fuzz: ## every fuzz target for FUZZ_SECONDS (600), guided by coverage; needs car
 	  cargo fuzz run --sanitizer none $$target fuzz/corpus/$$target fuzz/regressions/$$target -- \
 	    -max_total_time=$(FUZZ_SECONDS); done
 
-soak: ## the long variants: 100,000 schedules, exhaustive models, members killed for a minute, a hostile member
+soak: ## the long variants: 100,000 schedules, exhaustive models, a million datagrams over every transport, many faults
 	@tools/needs.sh cargo cc python3 socat ip unshare sockperf iperf
 	@EXO_SOAK=1 tools/steps.sh sim models build compat
 
 bench: ## the kernel's multicast and Exo, the same programs, one run
 	@tools/needs.sh cargo cc ip
-	cargo build --release --workspace --exclude exo-shim
+	cargo build --release $(PROGRAMS) -p exo-bench
 	cargo build --release -p exo-shim
 	cargo build --release -p libexo --example ring_hop --features engine,transport
 	@$(RELEASE)/exo-bench $(BENCH)
@@ -61,7 +67,7 @@ docs: ## step: rustdoc without a warning
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace --features libexo/journal,libexo/transport
 
 shim: ## step: the preloaded library by itself: system calls of its own only, no ordering engine
-	cargo build -p exo-shim
+	cargo build --release -p exo-shim
 	@if cargo tree --workspace -e features,no-dev | grep -q 'rustix feature "use-libc"'; then \
 	  echo 'rustix/use-libc is on in the shim: its own calls would enter its own hooks;' \
 	       'find who asks for it with: cargo tree --workspace -e features -i rustix' >&2; exit 1; fi
@@ -69,26 +75,26 @@ shim: ## step: the preloaded library by itself: system calls of its own only, no
 	  echo 'the engine or its checksums are in the shim: who asks for libexo/engine there?' >&2; exit 1; fi
 
 tidy: ## step: import rules, rooms with unsafe, forgotten markers
-	cargo test -p libexo --test tidy
+	cargo test $(TESTED) --test tidy
 
 unit: ## step: unit, property and process tests
 	@if cargo nextest --version >/dev/null 2>&1; then \
-	  set -x; cargo nextest run --workspace --exclude compat-tests --exclude exo-sim --exclude exo-models; \
+	  set -x; cargo nextest run $(TESTED); \
 	else \
-	  set -x; cargo test --workspace --exclude compat-tests --exclude exo-sim --exclude exo-models --bins --lib --tests; \
+	  set -x; cargo test $(TESTED) --bins --lib --tests; \
 	fi
-	cargo test --doc -p libexo -p exo-monitor
+	cargo test --doc $(TESTED)
 
 sim: ## step: scenarios, scripted runs and thousands of schedules of many hosts, optimised
-	cargo test --release -p exo-sim
-	cargo build --release -p exo-cli
+	$(WITHOUT_LTO) cargo test --release -p exo-sim
+	cargo build --release $(PROGRAMS)
 	$(RELEASE)/exo sim run --schedules $(SCHEDULES)
 
 models: ## step: the ring's rules and the published ones, state by state, optimised
-	cargo test --release -p exo-models $(if $(EXO_SOAK),-- --include-ignored --test-threads=1)
+	$(WITHOUT_LTO) cargo test --release -p exo-models $(if $(EXO_SOAK),-- --include-ignored --test-threads=1)
 
 loom: ## step: every interleaving of small rings
-	CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/loom RUSTFLAGS="--cfg loom" \
+	CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/loom RUSTFLAGS="--cfg loom" $(WITHOUT_LTO) \
 	  cargo test -p libexo --release --test shm_loom
 
 licences: ## step: licences and sources of what is linked (when cargo-deny is there)
@@ -98,9 +104,9 @@ licences: ## step: licences and sources of what is linked (when cargo-deny is th
 compat: ## step: programs natively and under Exo, compared
 	compat-tests/setup.sh
 	@if cargo nextest --version >/dev/null 2>&1; then \
-	  set -x; EXO_BIN_DIR=$(RELEASE) cargo nextest run $(if $(EXO_SOAK),--profile soak) -p compat-tests; \
+	  set -x; EXO_BIN_DIR=$(RELEASE) cargo nextest run $(if $(EXO_SOAK),--profile soak --run-ignored all) -p compat-tests; \
 	else \
-	  set -x; EXO_BIN_DIR=$(RELEASE) cargo test -p compat-tests -- --test-threads=1; \
+	  set -x; EXO_BIN_DIR=$(RELEASE) cargo test -p compat-tests -- --test-threads=1 $(if $(EXO_SOAK),--include-ignored); \
 	fi
 
 examples: ## step: every example's test

@@ -2,7 +2,8 @@
 
     order.py HOW SENDER SENDERS COUNT [extremes]
 
-With `extremes` some are empty and some have 65,507 bytes. HOW is poll, edge (edge-triggered epoll) or threads (blocking calls). It prints `ready`, waits for
+With `extremes` some are empty and some have 65,507 bytes. GROUP in its environment names another
+group, also one of IPv6, on the link LINK. HOW is poll, edge (edge-triggered epoll) or threads (blocking calls). It prints `ready`, waits for
 the line `go`, prints `sent`, and reports when it has everything, or when nothing came for a while
 after the line `finish`.
 """
@@ -19,7 +20,7 @@ import sys
 import threading
 import time
 
-GROUP, PORT = "239.1.2.3", 5000
+GROUP, PORT = os.environ.get("GROUP", "239.1.2.3"), 5000
 ADDRESS = os.environ.get("ADDRESS", "10.77.0.1")
 PATIENCE_S = 4.0
 HOW, SENDER, SENDERS, COUNT = sys.argv[1], *map(int, sys.argv[2:5])
@@ -94,7 +95,18 @@ class Order:
         )
 
 
+def link():
+    return socket.if_nametoindex(os.environ["LINK"])
+
+
 def member():
+    if ":" in GROUP:
+        sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((GROUP, PORT))
+        request = struct.pack("16sI", socket.inet_pton(socket.AF_INET6, GROUP), link())
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, request)
+        return sock
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.bind((GROUP, PORT))
@@ -105,6 +117,10 @@ def member():
 
 def speaker():
     """Each process sends from an address of its own, by which receivers know its datagrams."""
+    if ":" in GROUP:
+        sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, link())
+        return sock
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(ADDRESS))
     return sock

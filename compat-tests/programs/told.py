@@ -12,6 +12,8 @@
     epoll            the same, registered when the socket was opened
     close
 
+GROUP in its environment names another group, also one of IPv6, on the link LINK.
+
 Each answer is `N WORD RESULT`, where N counts the lines and RESULT is what was received, `ok`, or the
 name of the error.
 """
@@ -24,21 +26,29 @@ import struct
 import sys
 import time
 
-GROUP, PORT = "239.1.2.3", 5000
+GROUP, PORT = os.environ.get("GROUP", "239.1.2.3"), 5000
 ADDRESS = os.environ.get("ADDRESS", "10.77.0.1")
-MEMBERSHIP = struct.pack("4s4s", socket.inet_aton(GROUP), socket.inet_aton(ADDRESS))
+if ":" in GROUP:
+    FAMILY, LEVEL = socket.AF_INET6, socket.IPPROTO_IPV6
+    INTERFACE, JOIN = socket.IPV6_MULTICAST_IF, socket.IPV6_JOIN_GROUP
+    OUT = struct.pack("I", socket.if_nametoindex(os.environ["LINK"]))
+else:
+    FAMILY, LEVEL = socket.AF_INET, socket.IPPROTO_IP
+    INTERFACE, JOIN = socket.IP_MULTICAST_IF, socket.IP_ADD_MEMBERSHIP
+    OUT = socket.inet_aton(ADDRESS)
+MEMBERSHIP = socket.inet_pton(FAMILY, GROUP) + OUT
 held = {}
 
 
 def make(bind, join_first=False):
-    held["socket"] = made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    held["socket"] = made = socket.socket(FAMILY, socket.SOCK_DGRAM)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    made.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(ADDRESS))
+    made.setsockopt(LEVEL, INTERFACE, OUT)
     if join_first:
-        made.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, MEMBERSHIP)
+        made.setsockopt(LEVEL, JOIN, MEMBERSHIP)
     made.bind((bind, PORT))
     if not join_first:
-        made.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, MEMBERSHIP)
+        made.setsockopt(LEVEL, JOIN, MEMBERSHIP)
     held["epoll"] = select.epoll()
     held["epoll"].register(made, select.EPOLLIN)
 

@@ -5,7 +5,7 @@
 use crate::binaries::Binaries;
 use crate::deadline::Deadline;
 use crate::member::Pace;
-use crate::network::{LINK, Network, address, mac};
+use crate::network::{LINK, Network, address, address6, mac};
 use crate::program::Program;
 use crate::traced::Member;
 use crate::world::World;
@@ -49,6 +49,8 @@ pub struct Settings {
     pub count: usize,
     /// How frames travel.
     pub transport: &'static str,
+    /// Do they travel over IPv6?
+    pub is_ipv6: bool,
     /// Faults on every link, as `EXO_RING_FAULTS` has them.
     pub faults: Option<String>,
     /// More lines for `[ring]`; all hosts have one key file.
@@ -63,6 +65,7 @@ impl Settings {
         Self {
             count,
             transport,
+            is_ipv6: false,
             faults: None,
             ring: String::new(),
             groups: GROUPS.to_owned(),
@@ -128,7 +131,7 @@ impl Hosts {
     /// When namespaces or bridges are not allowed.
     pub fn without_monitors(settings: Settings) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("exo-hosts-").tempdir()?;
-        let (network, holders) = Network::start(settings.count, folder.path())?;
+        let (network, holders) = Network::start(settings.count, settings.is_ipv6, folder.path())?;
         let mut hosts = Self {
             hosts: Vec::new(),
             settings,
@@ -164,20 +167,29 @@ impl Hosts {
     pub fn tables(&self, host: usize) -> String {
         let Settings {
             transport,
+            is_ipv6,
             ring,
             groups,
             ..
         } = &self.settings;
         let state = self.state(host);
         let mut text = format!(
-            "[ring]\nhost = \"{}\"\ntransport = \"{transport}\"\nbroadcast = \"10.78.0.255\"\n\
+            "[ring]\nhost = \"{}\"\ntransport = \"{transport}\"\n\
              key_file = \"{}\"\nstate = \"{}\"\n{ring}\n",
             name(host),
             self.key().display(),
             state.display()
         );
+        text += match is_ipv6 {
+            true => "multicast = \"[ff15::4558:4f]:7946\"\n",
+            false => "broadcast = \"10.78.0.255\"\n",
+        };
         for other in self.all() {
-            let (name, address, mac) = (name(other), address(other), mac(other));
+            let (name, mac) = (name(other), mac(other));
+            let address = match is_ipv6 {
+                true => format!("[{}]", address6(other)),
+                false => address(other),
+            };
             writeln!(
                 text,
                 "[[host]]\nname = \"{name}\"\naddress = \"{address}:{PORT}\"\nmac = \"{mac}\""

@@ -33,10 +33,11 @@ const HOST: &str = r#"
 set -e
 ip link set lo up
 echo waiting
-read -r address
+read -r address address6
 ip link set eth0 addrgenmode none
 ip addr add "$address/24" broadcast + dev eth0
 ip link set eth0 up
+if [ -n "$address6" ]; then ip -6 addr add "$address6/64" dev eth0 nodad; fi
 ip route add 224.0.0.0/4 dev eth0
 echo ready
 exec cat
@@ -51,12 +52,13 @@ pub struct Network {
 }
 
 impl Network {
-    /// The network and, for each host, the process that holds its namespace with a link in it.
+    /// The network and, for each host, the process that holds its namespace with a link in it, which
+    /// has an address of IPv6, too, if that is wanted.
     ///
     /// # Errors
     ///
     /// When namespaces or bridges are not allowed.
-    pub fn start(count: usize, folder: &Path) -> Result<(Self, Vec<Program>)> {
+    pub fn start(count: usize, has_ipv6: bool, folder: &Path) -> Result<(Self, Vec<Program>)> {
         let mut command = Command::new("unshare");
         command.arg(if Uid::effective().is_root() {
             "-n"
@@ -85,7 +87,12 @@ impl Network {
              installed (compat-tests/setup.sh does)",
         )?;
         for (host, holder) in holders.iter_mut().enumerate() {
-            holder.say(&format!("{}\n", address(host)))?;
+            let second = if has_ipv6 {
+                address6(host)
+            } else {
+                String::new()
+            };
+            holder.say(&format!("{} {second}\n", address(host)))?;
             holder.wait_for("ready", Deadline::seconds(20))?;
         }
         Ok((network, holders))
@@ -217,6 +224,11 @@ impl Network {
 /// Address of a host's link.
 pub fn address(host: usize) -> String {
     format!("10.78.0.{}", host + 1)
+}
+
+/// Its address of IPv6, where there is one.
+pub fn address6(host: usize) -> String {
+    format!("fd78::{:x}", host + 1)
 }
 
 /// Ethernet address of a host's link.

@@ -1,9 +1,9 @@
 //! C members on several hosts that leave traces.
 
 use crate::deadline::{Deadline, Start, tick};
-use crate::member::{self, Pace, Report};
+use crate::member::{self, Pace, Report, ensure_agree};
 use crate::program::Program;
-use crate::trace::{self, Trace};
+use crate::trace::{self, Trace, ensure_one_order};
 use crate::world::{Under, World};
 use anyhow::{Result, ensure};
 use std::path::{Path, PathBuf};
@@ -120,6 +120,69 @@ pub fn finish(mut members: Vec<Member>, deadline: Deadline) -> Result<(Vec<Repor
         traces.push(Trace::read(&format!("member on host {host}"), &trace)?);
     }
     Ok((reports, traces))
+}
+
+/// Sends 1,000 datagrams a second until told to finish; then `finals` members say a last word.
+///
+/// # Panics
+///
+/// When these are more than a `u32` holds.
+pub fn pace(finals: usize) -> Pace {
+    Pace {
+        rate: 1_000,
+        count: 0,
+        finals: u32::try_from(finals).expect("a few"),
+    }
+}
+
+/// Waits until each of them has received `count` datagrams more than now.
+///
+/// # Errors
+///
+/// When one ends, or a minute passes first.
+pub fn await_more(members: &mut [Member], count: u64) -> Result<()> {
+    let wanted: Result<Vec<u64>> = members
+        .iter()
+        .map(|it| Ok(it.received()? + count))
+        .collect();
+    for (member, wanted) in members.iter_mut().zip(wanted?) {
+        member.await_total(wanted, Deadline::seconds(60))?;
+    }
+    Ok(())
+}
+
+/// Lets members that were there all the time finish, and others; all have one order.
+///
+/// # Errors
+///
+/// Who differs, or has no report.
+pub fn ensure_equal(whole: Vec<Member>, late: Vec<Member>, mut dead: Vec<Trace>) -> Result<()> {
+    let count = whole.len();
+    let all = whole.into_iter().chain(late).collect();
+    let (reports, mut traces) = finish(all, Deadline::seconds(60))?;
+    if count > 0 {
+        ensure_agree(&reports[..count])?;
+    }
+    ensure!(
+        reports
+            .iter()
+            .all(|report| report.complete && report.disorder + report.invented == 0),
+        "{reports:#?}"
+    );
+    traces.append(&mut dead);
+    ensure_one_order(&traces)
+}
+
+/// Waits for the end of a member whose monitor is gone; what it had received.
+///
+/// # Errors
+///
+/// When it does not end with `ENETDOWN`.
+pub fn ensure_died(mut member: Member) -> Result<Trace> {
+    member
+        .program
+        .wait_for("failed: ENETDOWN", Deadline::seconds(20))?;
+    member.trace()
 }
 
 /// The longest time in which `member` received nothing, while `done` has not come true.

@@ -89,7 +89,7 @@ impl Side {
     }
 
     fn results(&self, program: Program, results: &Path) -> Result<BTreeMap<String, String>> {
-        let ended = program.wait(Deadline::seconds(330))?;
+        let ended = program.wait(Deadline::seconds(800))?;
         let output = Command::new(&self.python)
             .arg(python_program("junit_lines"))
             .arg(results)

@@ -81,7 +81,7 @@ fn flipping_every_shared_word_harms_only_oneself() -> Result<()> {
     if is_native_only() {
         return Ok(());
     }
-    let duration = Duration::from_secs(if is_soak() { 120 } else { 10 });
+    let duration = Duration::from_secs(if is_soak() { 120 } else { 6 });
     let (exo, writable) = beside_hostile_members(Under::Exo, duration).context("under Exo")?;
     ensure!(
         writable > 0,

@@ -18,18 +18,20 @@ use std::path::Path;
 use std::time::Duration;
 
 const SENDERS: u32 = 8;
-const DATAGRAMS: u32 = 50_000;
+/// Datagrams of each of them.
+const DATAGRAMS: u32 = 12_000;
+const DATAGRAMS_SOAK: u32 = 50_000;
 
 // ---- 8 Python processes, all to all
 
-fn eight_pythons(under: Under, how: &str) -> Result<Vec<Report>> {
+fn eight_pythons(under: Under, how: &str, datagrams: u32) -> Result<Vec<Report>> {
     let mut world = World::for_programs(under, GROUPS)?;
     let python = python()?;
     let mut members = Vec::new();
     for sender in 0..SENDERS {
         let mut command = world.command(under, &python)?;
         command.arg(python_program("order")).arg(how);
-        command.args([sender, SENDERS, DATAGRAMS].map(|word| word.to_string()));
+        command.args([sender, SENDERS, datagrams].map(|word| word.to_string()));
         members.push(world.start(how, command)?);
     }
     for member in &mut members {
@@ -57,7 +59,8 @@ fn eight_pythons(under: Under, how: &str) -> Result<Vec<Report>> {
 }
 
 fn eight_pythons_agree(how: &str) -> Result<()> {
-    let native = eight_pythons(Under::Kernel, how).context("natively")?;
+    let datagrams = if is_soak() { DATAGRAMS_SOAK } else { DATAGRAMS };
+    let native = eight_pythons(Under::Kernel, how, datagrams).context("natively")?;
     ensure!(
         !agree(&native),
         "the kernel kept order and lost nothing, so this test shows nothing"
@@ -65,9 +68,9 @@ fn eight_pythons_agree(how: &str) -> Result<()> {
     if is_native_only() {
         return Ok(());
     }
-    let exo = eight_pythons(Under::ExoRun, how).context("under exo run")?;
+    let exo = eight_pythons(Under::ExoRun, how, datagrams).context("under exo run")?;
     ensure_agree(&exo)?;
-    ensure!(exo[0].received == u64::from(SENDERS * DATAGRAMS), "{exo:?}");
+    ensure!(exo[0].received == u64::from(SENDERS * datagrams), "{exo:?}");
     Ok(())
 }
 
@@ -155,7 +158,7 @@ fn members_killed_every_100_ms_leave_survivors_in_agreement() -> Result<()> {
     if is_native_only() {
         return Ok(());
     }
-    let seconds = if is_soak() { 600 } else { 60 };
+    let seconds = if is_soak() { 600 } else { 10 };
     let exo = members_killed(Under::Exo, Duration::from_secs(seconds)).context("under Exo")?;
     ensure_agree(&exo)?;
     ensure!(exo[0].senders > 3, "no victim was heard: {exo:?}");
@@ -205,9 +208,9 @@ impl Stopped {
 #[test]
 fn a_stopped_reader_holds_back_senders_when_told_to_throttle() -> Result<()> {
     if !is_native_only() {
-        let mut it = Stopped::start(Under::Exo, &slow_group("throttle", "1s"), 3)?;
+        let mut it = Stopped::start(Under::Exo, &slow_group("throttle", "200ms"), 3)?;
         // Back-pressure is something that does not happen, so this one wait is for its whole length.
-        let held_back = it.good[0].wait_for("sent all", Deadline::after(Duration::from_secs(3)));
+        let held_back = it.good[0].wait_for("sent all", Deadline::after(Duration::from_secs(1)));
         ensure!(held_back.is_err(), "the sender was not held back");
         it.stopped.signal(Signal::SIGCONT)?;
         it.good[0].wait_for("sent all", Deadline::seconds(60))?;
@@ -327,10 +330,12 @@ fn sockperf(under: Under, how: &str) -> Result<()> {
         feed,
         how,
     };
+    // A lost datagram ends ping-pong at once; more seconds are for machines that stand still for a while.
+    let seconds = if is_soak() { "5" } else { "1" };
     let under_load = [
         "under-load",
         "-t",
-        "2",
+        seconds,
         "--mps",
         "20000",
         "--reply-every",
@@ -340,23 +345,17 @@ fn sockperf(under: Under, how: &str) -> Result<()> {
     if under == Under::Kernel {
         return Ok(()); // it runs here; the kernel loses when a core is taken away
     }
-    ensure_no_faults(&client)?;
-    ensure!(
-        number_after(&client, "SentMessages=")? > 1_000,
-        "too few were sent:\n{client}"
-    );
+    ensure_no_faults(&client, u64::MAX)?;
+    let sent = number_after(&client, "SentMessages=")?;
+    ensure!(sent > 1_000, "too few were sent:\n{client}");
     let total = number_after(&server, "Total")?;
-    ensure!(
-        total >= number_after(&client, "SentMessages=")?,
-        "lost: {client}\n{server}"
-    );
-    // A lost datagram ends it at once; the seconds are for machines that stand still for a while.
-    let ping_pong = ["ping-pong", "-t", "2", "--mps", "max"];
+    ensure!(total >= sent, "lost: {client}\n{server}");
+    let ping_pong = ["ping-pong", "-t", seconds, "--mps", "max"];
     let (client, _) = sockperf
         .run(&[], &ping_pong)
         .context("ping-pong at full speed")?;
-    ensure_no_faults(&client)?;
-    let throughput = ["throughput", "-t", "2", "--mps", "max"];
+    ensure_no_faults(&client, 1)?; // one under way at the end
+    let throughput = ["throughput", "-t", seconds, "--mps", "max"];
     let (client, server) = sockperf.run(&[], &throughput).context("throughput")?;
     let sent = number_after(&client, "Total of")?;
     let received = number_after(&server, "Total")?;
@@ -420,17 +419,9 @@ fn iperf(under: Under) -> Result<Vec<(u64, u64)>> {
         receiver.wait_quiet(Deadline::seconds(15))?;
     }
     let mut command = world.command(under, "iperf")?;
-    command.args([
-        "-c",
-        "239.1.2.3",
-        "-u",
-        "-p",
-        "5000",
-        "-b",
-        "100m",
-        "-t",
-        "3",
-    ]);
+    let seconds = if is_soak() { "10" } else { "2" };
+    command.args(["-c", "239.1.2.3", "-u", "-p", "5000"]);
+    command.args(["-b", "100m", "-t", seconds]);
     command.args(["-l", "1400", "-T", "1"]);
     world
         .run("iperf-client", command, Deadline::seconds(30))?
@@ -458,7 +449,7 @@ fn iperf(under: Under) -> Result<Vec<(u64, u64)>> {
 fn iperf_at_100_mbit_loses_nothing_at_two_receivers() -> Result<()> {
     let native = iperf(Under::Kernel).context("natively")?;
     ensure!(
-        native.iter().all(|(_, total)| *total > 20_000),
+        native.iter().all(|(_, total)| *total > 10_000),
         "iperf did not run: {native:?}"
     );
     if is_native_only() {
@@ -467,7 +458,7 @@ fn iperf_at_100_mbit_loses_nothing_at_two_receivers() -> Result<()> {
     let exo = iperf(Under::ExoRun).context("under exo run")?;
     ensure!(
         exo.iter()
-            .all(|(lost, total)| *lost == 0 && *total > 20_000),
+            .all(|(lost, total)| *lost == 0 && *total > 10_000),
         "lost/total: {exo:?}"
     );
     Ok(())

@@ -12,15 +12,15 @@ use anyhow::{Context, Result, ensure};
 use compat_tests::binaries::{is_native_only, is_soak};
 use compat_tests::deadline::{Deadline, Start, tick};
 use compat_tests::hosts::{Hosts, Settings};
-use compat_tests::member::{Pace, ensure_agree};
+use compat_tests::member::Pace;
 use compat_tests::told::Told;
 use compat_tests::trace::{Trace, ensure_one_order};
-use compat_tests::traced::{Member, finish, go, longest_pause};
+use compat_tests::traced::{
+    Member, await_more, ensure_died, ensure_equal, go, longest_pause, pace,
+};
 use nix::sys::signal::Signal;
 use std::time::Duration;
 
-/// Datagrams a second of each member.
-const RATE: u64 = 1_000;
 /// So many more cannot have been on their way when something happened: half a second of three members.
 const CLEARLY_LATER: u64 = 1_500;
 /// A host is missed after 50 ms (`T_loss`) and the rest goes on within five of these. On a machine
@@ -30,14 +30,6 @@ const RESUMES_WITHIN: Duration = Duration::from_secs(5);
 /// Hosts ask to come in at least every two seconds.
 const RETURNS_WITHIN: u64 = 30;
 
-fn pace(finals: usize) -> Pace {
-    Pace {
-        rate: RATE,
-        count: 0,
-        finals: u32::try_from(finals).expect("a few"),
-    }
-}
-
 /// Hosts with a sending member each, which have all received something.
 fn under_load(settings: Settings, finals: usize) -> Result<(Hosts, Vec<Member>)> {
     let hosts = Hosts::start(settings)?;
@@ -45,17 +37,6 @@ fn under_load(settings: Settings, finals: usize) -> Result<(Hosts, Vec<Member>)>
     go(&mut members)?;
     await_more(&mut members, 500)?;
     Ok((hosts, members))
-}
-
-fn await_more(members: &mut [Member], count: u64) -> Result<()> {
-    let wanted: Result<Vec<u64>> = members
-        .iter()
-        .map(|it| Ok(it.received()? + count))
-        .collect();
-    for (member, wanted) in members.iter_mut().zip(wanted?) {
-        member.await_total(wanted, Deadline::seconds(60))?;
-    }
-    Ok(())
 }
 
 /// Waits until `member` goes on after something happened, which was before this call.
@@ -74,32 +55,6 @@ fn await_resumed(what: &str, member: &Member) -> Result<()> {
     );
     ensure!(pause < RESUMES_WITHIN, "{what}: a pause of {pause:?}");
     Ok(())
-}
-
-/// Lets members that were there all the time finish, and others; all have one order.
-fn ensure_equal(whole: Vec<Member>, late: Vec<Member>, mut dead: Vec<Trace>) -> Result<()> {
-    let count = whole.len();
-    let all = whole.into_iter().chain(late).collect();
-    let (reports, mut traces) = finish(all, Deadline::seconds(60))?;
-    if count > 0 {
-        ensure_agree(&reports[..count])?;
-    }
-    ensure!(
-        reports
-            .iter()
-            .all(|report| report.complete && report.disorder + report.invented == 0),
-        "{reports:#?}"
-    );
-    traces.append(&mut dead);
-    ensure_one_order(&traces)
-}
-
-/// Waits for the end of a member whose monitor is gone; what it had received.
-fn ensure_died(mut member: Member) -> Result<Trace> {
-    member
-        .program
-        .wait_for("failed: ENETDOWN", Deadline::seconds(20))?;
-    member.trace()
 }
 
 /// For a fault that is a length of time.

@@ -73,8 +73,7 @@ pub fn make(
     rustix::net::bind(&b, &SocketAddr::new(ip, 0))?;
     let b_name = name_of(b.as_fd())?;
     if bound == Bound::Not {
-        rustix::net::bind(a, &SocketAddr::new(ip, port))
-            .or_else(|_| rustix::net::bind(a, &SocketAddr::new(ip, 0)))?;
+        bind_alone(a, ip, port)?;
     }
     if !guard(b_name) {
         rustix::net::connect(a, &b_name)?;
@@ -86,6 +85,23 @@ pub fn make(
         return Err(errno);
     }
     Ok(b)
+}
+
+/// Binds to `port` if no other socket has it there, else to any.
+///
+/// IPv6 has one loopback address. Two sockets that share a port on it and are not connected would
+/// get each other's bytes, and programs say `SO_REUSEADDR` for the groups' sake: it is off for the
+/// moment of the bind, which therefore shares with nobody.
+fn bind_alone(a: BorrowedFd<'_>, ip: IpAddr, port: u16) -> Result<(), Errno> {
+    use rustix::net::sockopt;
+    let shares = (sockopt::socket_reuseaddr(a)?, sockopt::socket_reuseport(a)?);
+    sockopt::set_socket_reuseaddr(a, false)?;
+    sockopt::set_socket_reuseport(a, false)?;
+    let bind = rustix::net::bind(a, &SocketAddr::new(ip, port))
+        .or_else(|_| rustix::net::bind(a, &SocketAddr::new(ip, 0)));
+    sockopt::set_socket_reuseaddr(a, shares.0)?;
+    sockopt::set_socket_reuseport(a, shares.1)?;
+    bind
 }
 
 /// The kernel's name of a socket.

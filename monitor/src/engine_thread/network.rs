@@ -33,7 +33,7 @@ use crate::probe;
 const INBOX_SLOTS: usize = 64;
 /// Batches of frames that are looked at before the lanes are again.
 const BATCHES_MAX: u32 = 8;
-/// How often a host at rest says that it is there, to one other.
+/// How often a host at rest says that it is there, for each packet that this takes.
 const PARK: Duration = Duration::from_millis(110);
 /// Most frames to one destination in one call of the system.
 const SEND_BATCH: usize = 64;
@@ -190,15 +190,16 @@ impl Host {
 }
 
 /// Safety rests on none of them. A turn that waits for a disk takes longer; and a host at rest says
-/// so in at most 10 frames a second, copies counted.
+/// so in at most 10 packets a second, copies and what acknowledges them counted.
 fn times(ring: &RingSettings, hosts: usize) -> Times {
-    let copies = if ring.transport.sends_copies() {
-        u32::try_from(hosts - 1).expect("at most 256 hosts")
-    } else {
-        1
+    let others = u32::try_from(hosts - 1).expect("at most 256 hosts");
+    let packets = match ring.transport {
+        TransportKind::Tcp => 2 * others,
+        kind if kind.sends_copies() => others,
+        _ => 1,
     };
     let times = Times {
-        park: PARK * copies,
+        park: PARK * packets,
         ..Times::default()
     };
     if !ring.journal {

@@ -84,7 +84,7 @@ pub(super) unsafe fn write_control(
         if page.has(wish::PKTINFO) {
             let mut bytes = [0; 12];
             bytes[..4].copy_from_slice(&interface.to_ne_bytes());
-            if let Some(local) = super::options::interface_address(interface) {
+            if let Some(local) = super::memberships::interface_address(interface) {
                 bytes[4..8].copy_from_slice(&local.octets());
             }
             bytes[8..].copy_from_slice(&ip.octets());

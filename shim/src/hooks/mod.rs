@@ -3,6 +3,8 @@
 mod ancillary;
 pub(crate) mod format;
 pub(crate) mod lifecycle;
+mod mail;
+mod memberships;
 pub(crate) mod naming;
 pub(crate) mod options;
 pub(crate) mod poll;
