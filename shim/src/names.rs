@@ -18,7 +18,7 @@ const V6_LEN: usize = size_of::<sockaddr_in6>();
 /// What `name` points to is not unmapped meanwhile.
 #[inline]
 pub(crate) unsafe fn is_multicast(name: *const sockaddr, len: socklen_t) -> bool {
-    if len < 16 || !probe::is_readable(name.cast(), (len as usize).min(V6_LEN)) {
+    if len < 16 || !probe::is_readable(name.cast(), 16) {
         return false;
     }
     let bytes = name.cast::<u8>();
@@ -28,9 +28,31 @@ pub(crate) unsafe fn is_multicast(name: *const sockaddr, len: socklen_t) -> bool
             // `sendto` takes no family for IPv4.
             AF_INET | 0 => *bytes.add(4) & 0xf0 == 0xe0,
             // ff00::/8, or IPv4 in IPv6.
-            AF_INET6 if len >= 24 => {
+            AF_INET6 if len >= 24 && probe::is_readable(bytes, 24) => {
                 *bytes.add(8) == 0xff || (*bytes.add(19) == 0xff && *bytes.add(20) & 0xf0 == 0xe0)
             }
+            _ => false,
+        }
+    }
+}
+
+/// Whether `name` is seen to be no multicast address by a look alone. False also where that takes more.
+///
+/// # Safety
+///
+/// What `name` points to is not unmapped meanwhile.
+#[inline(always)]
+pub(crate) unsafe fn is_plainly_unicast(name: *const sockaddr, len: socklen_t) -> bool {
+    let bytes = name.cast::<u8>();
+    if len < 16 || !probe::is_known::<V6_LEN>(bytes) {
+        return false;
+    }
+    // SAFETY: as many bytes are readable.
+    unsafe {
+        match i32::from(ptr::read_unaligned(name.cast::<u16>())) {
+            AF_INET => *bytes.add(4) & 0xf0 != 0xe0,
+            // Nor IPv4 in IPv6.
+            AF_INET6 => *bytes.add(8) != 0xff && *bytes.add(19) != 0xff,
             _ => false,
         }
     }

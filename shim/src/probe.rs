@@ -14,6 +14,7 @@ use libc::c_int;
 use crate::{errno, names, real};
 
 const PAGE_SHIFT: u32 = 12;
+const PAGE_BYTES: usize = 1 << PAGE_SHIFT;
 /// Pages that are remembered, of each kind: 4 MiB of buffers, in 8 KiB.
 const PAGES: usize = 1024;
 
@@ -46,6 +47,17 @@ pub(crate) fn can_read_list(list: *const libc::iovec, count: usize) -> bool {
 #[inline]
 pub(crate) fn is_refused_at_once(base: *const c_void) -> bool {
     base.addr().cast_signed() < 0
+}
+
+/// Whether `len` bytes, a constant, are in one page that is known to be readable. Otherwise nothing is
+/// known, and [`is_readable`] finds out.
+#[inline(always)]
+pub(crate) fn is_known<const LEN: usize>(base: *const u8) -> bool {
+    let address = base.addr();
+    let page = address >> PAGE_SHIFT;
+    // Relaxed: an entry is a fact of its own.
+    address % PAGE_BYTES <= PAGE_BYTES - LEN
+        && READABLE[page % PAGES].load(Ordering::Relaxed) == !page
 }
 
 /// Whether `len` bytes can be read.

@@ -178,23 +178,26 @@ pub unsafe extern "C" fn getsockopt(
     // SAFETY: as above. The program's socket is its own: the kernel's answers are right, but for
     // what was moved to the page.
     unsafe {
-        if name == libc::SO_PEEK_OFF && level == libc::SOL_SOCKET {
-            return peek_offset(fd, value, len);
+        if name.cast_unsigned() < 64 && LOOKED_AT >> name & 1 != 0 {
+            return option_of_ours(fd, level, name, value, len);
         }
-        match descriptor::get(fd) {
-            Some(object) if object.group().is_some() => {
-                option_of_ours(fd, object, level, name, value, len)
-            }
-            _ => real::getsockopt(fd, level, name, value, len),
-        }
+        real::getsockopt(fd, level, name, value, len)
     }
 }
+
+/// Options by number, of any level, that may have another answer than the kernel's.
+const LOOKED_AT: u64 = 1 << libc::SO_PEEK_OFF
+    | 1 << SO_PEERNAME
+    | 1 << libc::SO_ATTACH_FILTER
+    | 1 << libc::IP_MTU
+    | 1 << libc::IPV6_ADDRFORM
+    | 1 << libc::IPV6_MTU
+    | 1 << libc::IPV6_PATHMTU;
 
 /// Options that the kernel answers by what the doorbell is connected to, or by its filter.
 #[cold]
 unsafe fn option_of_ours(
     fd: c_int,
-    object: &Object,
     level: c_int,
     name: c_int,
     value: *mut c_void,
@@ -212,7 +215,13 @@ unsafe fn option_of_ours(
     let is_of_filter = (level, name) == (libc::SOL_SOCKET, libc::SO_ATTACH_FILTER);
     // SAFETY: as above.
     unsafe {
-        if is_of_peer || (is_of_filter && crate::foreign::is_open(fd)) {
+        if (level, name) == (libc::SOL_SOCKET, libc::SO_PEEK_OFF) {
+            return peek_offset(fd, value, len);
+        }
+        if let Some(object) = descriptor::get(fd)
+            && object.group().is_some()
+            && (is_of_peer || (is_of_filter && crate::foreign::is_open(fd)))
+        {
             let Some(stand_in) = super::naming::StandIn::connected(fd, object) else {
                 return -1;
             };

@@ -712,6 +712,19 @@ unsafe fn is_elsewhere(name: *const sockaddr, len: socklen_t) -> bool {
     unsafe { !names::is_multicast(name, len) && !crate::convert::any_unicast() }
 }
 
+/// Whether that is seen at a glance.
+///
+/// # Safety
+///
+/// What `name` points to is not unmapped meanwhile.
+#[inline(always)]
+unsafe fn is_plainly_elsewhere(name: *const sockaddr, len: socklen_t) -> bool {
+    // SAFETY: by contract.
+    unsafe {
+        (name.is_null() || names::is_plainly_unicast(name, len)) && !crate::convert::any_unicast()
+    }
+}
+
 /// Whether a destination needs a closer look on a socket that is not ours yet.
 ///
 /// # Safety
@@ -746,9 +759,7 @@ pub unsafe extern "C" fn sendto(
 ) -> ssize_t {
     // SAFETY: as above.
     unsafe {
-        if (descriptor::get(fd).is_none() && is_elsewhere(name, name_len))
-            || probe::is_refused_at_once(buf)
-        {
+        if descriptor::get(fd).is_none() && is_plainly_elsewhere(name, name_len) {
             return real::sendto(fd, buf, len, flags, name, name_len);
         }
         sendto_ours(fd, buf, len, flags, name, name_len)
@@ -802,6 +813,9 @@ unsafe fn sendto_ours(
     unsafe {
         let part = single(buf, len.min(LEN_MAX));
         let kernel = || real::sendto(fd, buf, len, flags, name, name_len);
+        if probe::is_refused_at_once(buf) {
+            return kernel();
+        }
         if name.is_null() || is_no_name(fd, name, name_len) {
             return send_to_peer(fd, &raw const part, 1, flags, kernel);
         }
@@ -815,8 +829,8 @@ pub unsafe extern "C" fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int
     // SAFETY: as above.
     unsafe {
         if descriptor::get(fd).is_none()
-            && probe::can_read(message)
-            && is_elsewhere((*message).msg_name.cast(), (*message).msg_namelen)
+            && probe::is_known::<{ size_of::<msghdr>() }>(message.cast())
+            && is_plainly_elsewhere((*message).msg_name.cast(), (*message).msg_namelen)
             && ((*message).msg_controllen == 0 || !descriptor::is_used())
         {
             return real::sendmsg(fd, message, flags);
