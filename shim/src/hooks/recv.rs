@@ -12,14 +12,13 @@ use libc::{
 use libexo::client::session::Session;
 use libexo::client::socket::{GroupSocket, Incoming, is_expelled};
 use libexo::shm::log::Origin;
-use libexo::shm::socket_page::{
-    NONBLOCK, NOT_STAMPED, PEEK_OFFSET, READ_SHUT, SocketPage, delivery,
-};
+use libexo::shm::socket_page::{NONBLOCK, NOT_STAMPED, PEEK_OFFSET, READ_SHUT, delivery};
 use rustix::io::Errno;
 
 use super::ancillary::write_control;
 use super::mail::take_mail;
 use super::options::wish;
+use super::peek::{move_peek_offset, peek_at_offset};
 use super::poll::{now_ns, receiver};
 use super::raw::RWF_OF_SOCKETS;
 use crate::convert::borrow;
@@ -62,7 +61,7 @@ pub(super) struct Received {
 
 impl Target {
     /// Bytes that there is room for.
-    fn room(&self) -> usize {
+    pub(super) fn room(&self) -> usize {
         // SAFETY: `count` entries by contract.
         let lengths = (0..self.count).map(|i| unsafe { (*self.iov.add(i)).iov_len });
         lengths.fold(0, usize::saturating_add)
@@ -140,14 +139,14 @@ pub(super) unsafe fn receive(
 
 /// How long one call has waited.
 #[derive(Default)]
-struct Wait {
+pub(super) struct Wait {
     /// By the monotonic clock; `None` until the first sleep of a call with `SO_RCVTIMEO`.
     deadline_ns: Option<u64>,
 }
 
 impl Wait {
     /// What is left; `None` for no limit.
-    fn left(&mut self, socket: &GroupSocket) -> Option<Duration> {
+    pub(super) fn left(&mut self, socket: &GroupSocket) -> Option<Duration> {
         let limit_us = socket.page().receive_timeout_us.load(Ordering::Relaxed);
         if limit_us == 0 {
             return None;
@@ -167,7 +166,12 @@ impl Wait {
 ///
 /// As `receive`.
 #[inline]
-unsafe fn take_in(target: &Target, incoming: &Incoming<'_>, from: usize, wants: bool) -> Received {
+pub(super) unsafe fn take_in(
+    target: &Target,
+    incoming: &Incoming<'_>,
+    from: usize,
+    wants: bool,
+) -> Received {
     // SAFETY: by contract.
     let copied = unsafe { target.copy(incoming, from) };
     let (fault, copied) = (copied.is_none(), copied.unwrap_or(0));
@@ -192,100 +196,13 @@ unsafe fn take_in(target: &Target, incoming: &Incoming<'_>, from: usize, wants: 
     }
 }
 
-/// A peek with `SO_PEEK_OFF`.
-///
-/// Beyond the last datagram the call sleeps until one comes, although there is something to receive.
-///
-/// # Safety
-///
-/// As `receive`.
-#[cold]
-unsafe fn peek_at_offset(
-    fd: c_int,
-    object: &'static Object,
-    socket: &'static GroupSocket,
-    session: &'static Session,
-    flags: c_int,
-    target: &Target,
-) -> ssize_t {
-    let page = socket.page();
-    let sleepers = page.sleepers();
-    let mut wait = Wait::default();
-    let mut announced = None;
-    let result = loop {
-        let offset = page.peek_offset.load(Ordering::Relaxed);
-        let wants = page.has(wish::ANY);
-        let got = socket.peek_at(session, offset, |incoming, from| {
-            // SAFETY: by contract.
-            let mut received = unsafe { take_in(target, incoming, from, wants) };
-            // The kernel's own comparison: a buffer that is just large enough is cut, too.
-            let room = target.room();
-            received.cut = room <= received.len - from && room < received.len;
-            received
-        });
-        if let Some(received) = got {
-            // SAFETY: by contract.
-            break unsafe { finish(object, socket, target, flags, &received) };
-        }
-        if !socket.is_readable(session) {
-            // SAFETY: by contract.
-            let slow =
-                unsafe { receive_slow(fd, object, socket, session, flags, target, &mut wait) };
-            match slow {
-                Some(result) => break result,
-                None => continue,
-            }
-        }
-        if flags & libc::MSG_DONTWAIT != 0 || page.has(NONBLOCK) {
-            break fail_len(libc::EAGAIN);
-        }
-        if page.has(READ_SHUT) {
-            break 0;
-        }
-        let limit = wait.left(socket);
-        if limit == Some(Duration::ZERO) {
-            break fail_len(libc::EAGAIN);
-        }
-        let Some(seen) = announced else {
-            announced = Some(sleepers.announce());
-            continue; // looks once more
-        };
-        if cancel::during(|| sleepers.sleep(seen, limit)) == Err(Errno::INTR) {
-            break fail_len(libc::EINTR);
-        }
-        sleepers.retract();
-        announced = None;
-    };
-    if announced.is_some() {
-        sleepers.retract();
-    }
-    result
-}
-
-/// A peek moves the offset on, taking a datagram moves it back, by what the call returns.
-#[cold]
-fn move_peek_offset(page: &SocketPage, flags: c_int, len: usize) {
-    let len = u32::try_from(len).unwrap_or(u32::MAX);
-    let moved = |offset: u32| {
-        Some(if flags & libc::MSG_PEEK != 0 {
-            offset.saturating_add(len)
-        } else {
-            offset.saturating_sub(len)
-        })
-    };
-    // Relaxed: it orders nothing. The closure always has an answer.
-    let _ = page
-        .peek_offset
-        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, moved);
-}
-
 /// The log is empty: plain datagrams, ends, and waiting. `None` means to look again.
 ///
 /// # Safety
 ///
 /// As `receive`.
 #[cold]
-unsafe fn receive_slow(
+pub(super) unsafe fn receive_slow(
     fd: c_int,
     object: &'static Object,
     socket: &'static GroupSocket,

@@ -8,7 +8,10 @@ use core::net::SocketAddr;
 
 use libc::{c_int, socklen_t, ssize_t};
 
-use super::{Payload, Way, go, limit_of, peer_of, put, single, way_to};
+use super::payload::Payload;
+use super::submit::put;
+use super::way::{Way, limit_of, peer_of, way_to};
+use super::{go, single};
 use crate::convert::object_of;
 use crate::descriptor::{self, Cork, Object};
 use crate::errno::{fail, fail_len};
