@@ -7,7 +7,7 @@ use compat_tests::both::Case;
 use compat_tests::cases;
 
 fn sweep(name: &'static str) -> Case {
-    Case::new("sweep", name)
+    Case::new("sweep", name).within(120)
 }
 
 cases! {
