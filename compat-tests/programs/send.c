@@ -370,8 +370,8 @@ static void more_ways(void) { // by every call, by every sharer
         _exit(0);
     }
     await_child("child", child);
+    hear("received", in); // what two processes send has no order
     STEP("plain", send(out, "plain", 5, 0));
-    hear("received", in);
     hear("received", in);
     int file = MUST(memfd_create("file", 0)), ends[2];
     for (int i = 0; i < 10000; i++) big[i] = i % 251;
@@ -610,7 +610,48 @@ static void unmapped(void) {
     }
 }
 
-MAIN(CASE(sizes), CASE(sizes_6), CASE(errors), CASE(gather), CASE(many), CASE(many_targets),
+static long send_segments(int out, size_t length, int segment, int controls) {
+    struct sockaddr_in group = at(GROUP, PORT);
+    struct iovec parts[2] = {{big, length / 3}, {big + length / 3, length - length / 3}};
+    union {
+        struct cmsghdr head;
+        char room[CMSG_SPACE(sizeof(uint16_t))];
+    } control = {.head = {.cmsg_len = CMSG_LEN(sizeof(uint16_t)), .cmsg_level = SOL_UDP, .cmsg_type = UDP_SEGMENT}};
+    *(uint16_t *)CMSG_DATA(&control.head) = segment;
+    struct msghdr message = {.msg_name = &group, .msg_namelen = sizeof group, .msg_iov = parts, .msg_iovlen = 2,
+                             .msg_control = &control, .msg_controllen = controls ? sizeof control.room : 0};
+    return sendmsg(out, &message, 0);
+}
+static void hear_lengths(const char *name, int in, int count) {
+    for (int i = 0; i < count; i++) {
+        char text[BIG];
+        await_in(in);
+        errno = 0;
+        long length = recv(in, text, sizeof text, MSG_DONTWAIT);
+        say("%s: %ld %08x", name, length, sum_of(text, length > 0 ? length : 0));
+    }
+}
+static void segments(void) {
+    int in = receiver(), out = sender();
+    for (int i = 0; i < BIG; i++) big[i] = (char)(i * 7);
+    STEP("cut by a control message", send_segments(out, 2500, 1000, true));
+    hear_lengths("part", in, 3);
+    STEP("not cut", send_segments(out, 900, 1000, true));
+    hear_lengths("whole", in, 1);
+    STEP("set", set(out, SOL_UDP, UDP_SEGMENT, 400));
+    STEP("cut by the option", send_segments(out, 1000, 0, false));
+    hear_lengths("part", in, 3);
+    STEP("cut by the option", tell_to(out, GROUP, PORT, big, 800));
+    hear_lengths("part", in, 2);
+    STEP("the message goes before the option", send_segments(out, 1000, 600, true));
+    hear_lengths("part", in, 2);
+    STEP("too many", send_segments(out, 1000, 1, true));
+    STEP("unset", set(out, SOL_UDP, UDP_SEGMENT, 0));
+    STEP("not cut", send_segments(out, 1000, 0, false));
+    hear_lengths("whole", in, 1);
+}
+
+MAIN(CASE(segments), CASE(sizes), CASE(sizes_6), CASE(errors), CASE(gather), CASE(many), CASE(many_targets),
      CASE(loop_off), CASE(copied_first), CASE(loop_off_elsewhere), CASE(more), CASE(more_targets), CASE(more_errors),
      CASE(more_ways), CASE(corked), CASE(more_6), CASE(from_file), CASE(spliced),
      CASE(sent_before_close), CASE(sent_before_exit), CASE(send_order), CASE(pointers), CASE(unmapped))

@@ -31,6 +31,7 @@ pub struct Case {
     binds: &'static [&'static str],
     groups: String,
     is_ordered: bool,
+    seconds: u64,
     differences: Vec<Difference>,
 }
 
@@ -44,6 +45,7 @@ impl Case {
             binds: &BINDS,
             groups,
             is_ordered: true,
+            seconds: 40,
             differences: Vec::new(),
         }
     }
@@ -70,6 +72,13 @@ impl Case {
     #[must_use]
     pub fn sends_nothing(mut self) -> Self {
         self.is_ordered = false;
+        self
+    }
+
+    /// One run may take so long.
+    #[must_use]
+    pub fn within(mut self, seconds: u64) -> Self {
+        self.seconds = seconds;
         self
     }
 
@@ -131,7 +140,7 @@ impl Case {
         command.arg(self.name);
         command.envs([("BIND", bind), ("ADDRESS", ADDRESS), ("LINK", LINK)]);
         let ended = world
-            .run(self.program, command, Deadline::seconds(40))?
+            .run(self.program, command, Deadline::seconds(self.seconds))?
             .ok()?;
         let steps: Vec<String> = ended.stdout.lines().map(str::to_owned).collect();
         ensure!(

@@ -18,9 +18,9 @@ const BOUNDS: [(&str, i64); 15] = [
     ("recvfrom", 15),
     ("recvmsg", 25),
     ("send", 15),
-    ("sendto", 40), // the address is looked at: it may be a group's
-    ("sendmsg", 45),
-    ("poll", 35), // each descriptor is looked at
+    ("sendto", 40),  // the address is looked at: it may be a group's
+    ("sendmsg", 55), // the header is looked at, too
+    ("poll", 35),    // each descriptor is looked at
     ("select", 55),
     ("epoll_wait", 5),
     ("fcntl", 25),

@@ -22,6 +22,7 @@ cases! {
     pieces_make_one_datagram => case("more");
     the_first_piece_names_the_target => case("more_targets").bind("group");
     an_error_gives_up_the_pieces => case("more_errors").bind("group");
+    datagrams_are_cut_into_segments => case("segments");
     pieces_come_by_every_call => case("more_ways");
     a_corked_socket_collects => case("corked").bind("group");
     pieces_make_one_datagram_in_ipv6 => case("more_6").bind("group");

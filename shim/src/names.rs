@@ -6,6 +6,8 @@ use core::ptr;
 
 use libc::{AF_INET, AF_INET6, sockaddr, sockaddr_in, sockaddr_in6, socklen_t};
 
+use crate::probe;
+
 const V4_LEN: usize = size_of::<sockaddr_in>();
 const V6_LEN: usize = size_of::<sockaddr_in6>();
 
@@ -13,10 +15,10 @@ const V6_LEN: usize = size_of::<sockaddr_in6>();
 ///
 /// # Safety
 ///
-/// `name` is null or points to `len` readable bytes.
+/// What `name` points to is not unmapped meanwhile.
 #[inline]
 pub(crate) unsafe fn is_multicast(name: *const sockaddr, len: socklen_t) -> bool {
-    if !is_user(name.cast()) || len < 16 {
+    if len < 16 || !probe::is_readable(name.cast(), 16) {
         return false;
     }
     let bytes = name.cast::<u8>();
@@ -26,9 +28,31 @@ pub(crate) unsafe fn is_multicast(name: *const sockaddr, len: socklen_t) -> bool
             // `sendto` takes no family for IPv4.
             AF_INET | 0 => *bytes.add(4) & 0xf0 == 0xe0,
             // ff00::/8, or IPv4 in IPv6.
-            AF_INET6 if len >= 24 => {
+            AF_INET6 if len >= 24 && probe::is_readable(bytes, 24) => {
                 *bytes.add(8) == 0xff || (*bytes.add(19) == 0xff && *bytes.add(20) & 0xf0 == 0xe0)
             }
+            _ => false,
+        }
+    }
+}
+
+/// Whether `name` is seen to be no multicast address by a look alone. False also where that takes more.
+///
+/// # Safety
+///
+/// What `name` points to is not unmapped meanwhile.
+#[inline(always)]
+pub(crate) unsafe fn is_plainly_unicast(name: *const sockaddr, len: socklen_t) -> bool {
+    let bytes = name.cast::<u8>();
+    if len < 16 || !probe::is_known::<V6_LEN>(bytes) {
+        return false;
+    }
+    // SAFETY: as many bytes are readable.
+    unsafe {
+        match i32::from(ptr::read_unaligned(name.cast::<u16>())) {
+            AF_INET => *bytes.add(4) & 0xf0 != 0xe0,
+            // Nor IPv4 in IPv6.
+            AF_INET6 => *bytes.add(8) != 0xff && *bytes.add(19) != 0xff,
             _ => false,
         }
     }
@@ -38,13 +62,25 @@ pub(crate) unsafe fn is_multicast(name: *const sockaddr, len: socklen_t) -> bool
 ///
 /// # Safety
 ///
-/// `name` is null or points to `len` readable bytes.
+/// What `name` points to is not unmapped meanwhile.
 #[inline]
 pub(crate) unsafe fn is_inet6(name: *const sockaddr, len: socklen_t) -> bool {
-    // SAFETY: at least two bytes are readable.
-    is_user(name.cast())
-        && len >= 2
+    // SAFETY: two bytes are readable, as just seen.
+    len >= 2
+        && probe::is_readable(name.cast(), 2)
         && i32::from(unsafe { ptr::read_unaligned(name.cast::<u16>()) }) == AF_INET6
+}
+
+/// Whether `name` has no family: nobody's address.
+///
+/// # Safety
+///
+/// What `name` points to is not unmapped meanwhile.
+pub(crate) unsafe fn is_no_name(name: *const sockaddr, len: socklen_t) -> bool {
+    (2..=128).contains(&len)
+        && probe::is_readable(name.cast(), 2)
+        // SAFETY: readable, as just seen.
+        && unsafe { ptr::read_unaligned(name.cast::<u16>()) } == 0
 }
 
 /// Whether a pointer can be a program's: not in the first pages, which nothing is mapped to, and
@@ -56,16 +92,16 @@ pub(crate) fn is_user(pointer: *const u8) -> bool {
     (LOWEST..HIGHEST).contains(&pointer.addr())
 }
 
-/// The Internet address behind `name`; `None` for every other family and for wrong lengths, which
-/// the kernel shall answer.
+/// The Internet address behind `name`; `None` for every other family, for wrong lengths and for
+/// memory that is not there, which the kernel shall answer.
 ///
 /// # Safety
 ///
-/// `name` is null or points to `len` readable bytes.
+/// What `name` points to is not unmapped meanwhile.
 #[inline]
 pub(crate) unsafe fn parse(name: *const sockaddr, len: socklen_t) -> Option<SocketAddr> {
     let len = len as usize;
-    if !is_user(name.cast()) || !(2..=128).contains(&len) {
+    if !(2..=128).contains(&len) || !probe::is_readable(name.cast(), len) {
         return None;
     }
     // SAFETY: at least two bytes are readable.
@@ -109,8 +145,8 @@ pub(crate) unsafe fn parse(name: *const sockaddr, len: socklen_t) -> Option<Sock
 pub(crate) unsafe fn parse_target(name: *const sockaddr, len: socklen_t) -> Option<SocketAddr> {
     // SAFETY: by contract.
     unsafe {
-        if is_user(name.cast())
-            && (16..=128).contains(&len)
+        if (16..=128).contains(&len)
+            && probe::is_readable(name.cast(), 16)
             && ptr::read_unaligned(name.cast::<u16>()) == 0
         {
             let mut v4 = ptr::read_unaligned(name.cast::<sockaddr_in>());

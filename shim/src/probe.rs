@@ -5,6 +5,7 @@
 //! Programs use the same buffers again and again: the rest of the time this is a look into a table.
 //! `docs/decisions/0006-probed-buffers.md` says what is given up for that.
 
+use core::ffi::c_void;
 use core::ptr;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
@@ -13,6 +14,7 @@ use libc::c_int;
 use crate::{errno, names, real};
 
 const PAGE_SHIFT: u32 = 12;
+const PAGE_BYTES: usize = 1 << PAGE_SHIFT;
 /// Pages that are remembered, of each kind: 4 MiB of buffers, in 8 KiB.
 const PAGES: usize = 1024;
 
@@ -22,6 +24,41 @@ type Table = [AtomicUsize; PAGES];
 
 static READABLE: Table = [const { AtomicUsize::new(0) }; PAGES];
 static WRITABLE: Table = [const { AtomicUsize::new(0) }; PAGES];
+
+/// Whether the value that `pointer` points to can be read.
+#[inline]
+pub(crate) fn can_read<T>(pointer: *const T) -> bool {
+    is_readable(pointer.cast(), size_of::<T>())
+}
+
+/// Whether the value that `pointer` points to can be read and written.
+#[inline]
+pub(crate) fn can_write<T>(pointer: *const T) -> bool {
+    is_writable(pointer.cast(), size_of::<T>())
+}
+
+/// Whether `count` buffers can be listed there.
+#[inline]
+pub(crate) fn can_read_list(list: *const libc::iovec, count: usize) -> bool {
+    count == 0 || is_readable(list.cast(), count * size_of::<libc::iovec>())
+}
+
+/// Whether the kernel refuses a buffer by its address alone, before it does anything else.
+#[inline]
+pub(crate) fn is_refused_at_once(base: *const c_void) -> bool {
+    base.addr().cast_signed() < 0
+}
+
+/// Whether `len` bytes, a constant, are in one page that is known to be readable. Otherwise nothing is
+/// known, and [`is_readable`] finds out.
+#[inline(always)]
+pub(crate) fn is_known<const LEN: usize>(base: *const u8) -> bool {
+    let address = base.addr();
+    let page = address >> PAGE_SHIFT;
+    // Relaxed: an entry is a fact of its own.
+    address % PAGE_BYTES <= PAGE_BYTES - LEN
+        && READABLE[page % PAGES].load(Ordering::Relaxed) == !page
+}
 
 /// Whether `len` bytes can be read.
 #[inline]

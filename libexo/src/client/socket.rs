@@ -463,11 +463,21 @@ impl GroupSocket {
     }
 }
 
-/// Whether a socket's peer and source filter let a datagram from `source` through.
+/// Whether a socket's peer and source filter let a datagram of a group from `source` through.
+///
+/// A socket that was bound to any address and then connected has the address that it was connected
+/// from, as in the kernel, and receives no group any more.
 #[must_use]
 pub fn is_wanted_from(page: &SocketPage, membership: &Membership, source: SocketAddr) -> bool {
     if !page.has(FILTERED) {
         return true;
+    }
+    let bound_to_any = || {
+        let bound = page.bound.get();
+        bound.is_some_and(|bound| bound.ip().is_unspecified())
+    };
+    if page.connected_from.get().is_some() && bound_to_any() {
+        return false;
     }
     let from_peer = page
         .peer

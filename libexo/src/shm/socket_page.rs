@@ -21,6 +21,9 @@ pub const MEMBERSHIPS_MAX: usize = 20;
 /// Most sources in one membership's filter: the kernel's `igmp_max_msf`.
 pub const SOURCES_MAX: usize = 10;
 
+/// In [`SocketPage::stamp_ns`]: something was received while nobody had asked for its time.
+pub const NOT_STAMPED: u64 = 1;
+
 /// `O_NONBLOCK` is set.
 pub const NONBLOCK: u32 = 1;
 /// An edge-triggered waiter: ring at each publication.
@@ -263,7 +266,7 @@ pub struct SocketPage {
     /// `SO_RCVTIMEO` in microseconds; 0 for none. Application.
     pub receive_timeout_us: AtomicU64,
     /// When the datagram last received was ordered, for `SIOCGSTAMP`; kept once that was asked for.
-    /// Application.
+    /// 0 before the first one, [`NOT_STAMPED`] after it until then. Application.
     pub stamp_ns: AtomicU64,
     pad_b: [u64; 6],
     /// What the program bound, as `getsockname` shows it. Application.
@@ -275,7 +278,10 @@ pub struct SocketPage {
     pad_c: u32,
     /// Place in the order of the last empty datagram that was peeked at. Application.
     pub peeked_empty: AtomicU64,
-    pad_d: [u64; 104],
+    /// The own address, without port, that the kernel chose when the program connected. A socket that
+    /// was bound to any has it from then on and receives no group. Application.
+    pub connected_from: SharedAddress,
+    pad_d: [u64; 101],
     /// The groups that the socket is a member of.
     pub memberships: [Membership; MEMBERSHIPS_MAX],
 }

@@ -2,7 +2,9 @@
 
 use core::net::SocketAddr;
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{
+    AtomicBool, AtomicI32, AtomicPtr, AtomicU16, AtomicU32, AtomicU64, Ordering,
+};
 
 use super::Cork;
 use libexo::client::socket::GroupSocket;
@@ -45,6 +47,8 @@ pub(crate) struct Object {
     pub(crate) outside: AtomicI32,
     /// `shutdown` of the writing side.
     pub(crate) write_shut: AtomicBool,
+    /// `UDP_SEGMENT`: datagrams that are sent are cut into pieces of so many bytes; 0: they are not.
+    pub(crate) segment: AtomicU16,
     pub(crate) pending: [Pending; PENDING_MAX],
     /// What is collected for one datagram; null until the socket is first corked.
     cork: AtomicPtr<Cork>,

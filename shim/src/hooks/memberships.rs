@@ -497,10 +497,7 @@ fn change_sources(
     membership.set_filter(filter, &sources[..count]);
     if let Some(group) = object.group() {
         let page = group.page();
-        page.set(
-            FILTERED,
-            page.peer.get().is_some() || super::naming::has_source_filter(page),
-        );
+        page.set(FILTERED, super::naming::is_filtered(page));
     }
     Ok(())
 }

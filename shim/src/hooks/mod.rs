@@ -7,6 +7,7 @@ mod mail;
 mod memberships;
 pub(crate) mod naming;
 pub(crate) mod options;
+mod peek;
 pub(crate) mod poll;
 pub(crate) mod process;
 pub(crate) mod raw;

@@ -3,15 +3,19 @@
 use core::net::SocketAddr;
 
 use libc::{c_int, sockaddr, socklen_t};
+use libexo::client::pair;
 use libexo::control::message::Request;
-use libexo::shm::socket_page::{FILTERED, READ_SHUT, WRITE_SHUT};
+use libexo::shm::region::Descriptor;
+use libexo::shm::socket_page::{FILTERED, READ_SHUT, SocketPage, WRITE_SHUT};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use crate::convert::{
-    away_errno, bind_marked, is_udp, join_pending, marked, may_be_marked, object_of,
+    away_errno, bind_marked, borrow, bound_address, is_inet6, is_udp, join_pending, marked,
+    may_be_marked, object_of,
 };
 use crate::descriptor::{self, Object};
 use crate::errno::{self, fail};
-use crate::{env, names, real, session};
+use crate::{env, names, probe, real, session};
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bind(fd: c_int, name: *const sockaddr, len: socklen_t) -> c_int {
@@ -26,6 +30,9 @@ pub unsafe extern "C" fn bind(fd: c_int, name: *const sockaddr, len: socklen_t) 
             && !address.ip().is_unspecified()
             && descriptor::get(fd).and_then(Object::group).is_none()
             && is_udp(fd)
+            // What is bound already, or of the other family, is the kernel's to refuse.
+            && bound_address(fd).is_none_or(|bound| bound.port() == 0)
+            && names::is_inet6(name, len) == is_inet6(fd)
         {
             // Attaches, so that unicast groups are known, too.
             if let Some((session, group)) = marked(address) {
@@ -101,7 +108,7 @@ unsafe fn connect_any(fd: c_int, name: *const sockaddr, len: socklen_t) -> c_int
     unsafe {
         if let Some(object) = descriptor::get(fd) {
             if let Some(group) = object.group() {
-                return connect_ours(object, group, name, len);
+                return connect_ours(fd, object, group, name, len);
             }
             object.forget_grants();
             object.peer.set(None);
@@ -137,40 +144,114 @@ unsafe fn connect_any(fd: c_int, name: *const sockaddr, len: socklen_t) -> c_int
 }
 
 /// `connect` on a socket that is a doorbell: the kernel's connection is the doorbell's.
+///
+/// The kernel says what it thinks of the address by a socket that stands in for the program's.
 unsafe fn connect_ours(
+    fd: c_int,
     object: &Object,
     group: &libexo::client::socket::GroupSocket,
     name: *const sockaddr,
     len: socklen_t,
 ) -> c_int {
     let page = group.page();
-    object.forget_grants();
-    if !name.is_null() && len >= 2 {
-        // SAFETY: two readable bytes, as libc's function takes them.
-        let family = unsafe { name.cast::<u16>().read_unaligned() };
-        if i32::from(family) == libc::AF_UNSPEC {
-            note_filter_change(group);
-            page.peer.set(None);
-            page.set(FILTERED, has_source_filter(page));
-            return 0;
-        }
-    }
-    // SAFETY: as libc's function takes them.
-    let Some(address) = (unsafe { names::parse(name, len) }) else {
-        // The kernel's error, from a socket that does not matter.
-        return if name.is_null() {
-            fail(libc::EFAULT)
-        } else {
-            fail(libc::EINVAL)
-        };
+    let Some(stand_in) = StandIn::of(fd, object) else {
+        return -1;
     };
-    if address.is_ipv6() && !object.inet6 {
-        return fail(libc::EAFNOSUPPORT);
+    // SAFETY: as libc's function takes them.
+    if unsafe { real::connect(stand_in.0.raw(), name, len) } != 0 {
+        return -1;
     }
+    object.forget_grants();
     note_filter_change(group);
-    page.peer.set(Some(address));
-    page.set(FILTERED, true);
+    let stand_in = borrow(stand_in.0.raw());
+    let own = pair::name_of(stand_in).ok();
+    let own = own.filter(|own| !own.ip().is_unspecified());
+    let bound_to_any = page
+        .bound
+        .get()
+        .is_some_and(|bound| bound.ip().is_unspecified());
+    // SAFETY: as libc's function took them.
+    let is_taken_back = unsafe { names::is_no_name(name, len) };
+    // An own address that the kernel chose goes with the connection.
+    if is_taken_back && bound_to_any {
+        page.connected_from.set(None);
+    } else if own.is_some() {
+        let own = own.map(|own| SocketAddr::new(own.ip(), 0));
+        page.connected_from.set(own);
+    }
+    let peer = pair::peer_of(stand_in).ok();
+    page.peer.set(peer);
+    page.set(FILTERED, is_filtered(page));
     0
+}
+
+/// Whether the socket may have to leave out what its groups receive.
+pub(super) fn is_filtered(page: &SocketPage) -> bool {
+    page.peer.get().is_some() || page.connected_from.get().is_some() || has_source_filter(page)
+}
+
+/// A socket that is connected as the program's would be if it were no doorbell.
+pub(super) struct StandIn(pub(super) Descriptor);
+
+impl StandIn {
+    /// `None` with the errno set: there is no descriptor left.
+    pub(super) fn of(fd: c_int, object: &Object) -> Option<Self> {
+        let family = if object.inet6 {
+            AddressFamily::INET6
+        } else {
+            AddressFamily::INET
+        };
+        let made = rustix::net::socket_with(family, SocketType::DGRAM, SocketFlags::CLOEXEC, None);
+        let stand_in = match made {
+            Ok(made) => Self(Descriptor::from_owned(made)),
+            Err(errno) => {
+                errno::set(errno.raw_os_error());
+                return None;
+            }
+        };
+        let own = stand_in.0.raw();
+        for (level, name) in [
+            (libc::SOL_SOCKET, libc::SO_BROADCAST),
+            (libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX),
+            (libc::IPPROTO_IP, libc::IP_UNICAST_IF),
+            (libc::IPPROTO_IP, libc::IP_MULTICAST_IF),
+            (libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_IF),
+            (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY),
+        ] {
+            if let Some(value) = names::option(fd, level, name).filter(|value| *value != 0) {
+                names::set_option(own, level, name, value);
+            }
+        }
+        let bound = object.group().and_then(|group| group.page().bound.get());
+        if object.inet6 && bound.is_some_and(|bound| !bound.ip().is_unspecified()) {
+            // To be bound to an address is to be of its family.
+            names::set_option(own, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1);
+        }
+        let own_address = object
+            .group()
+            .and_then(|group| group.page().connected_from.get());
+        if let Some(address) = own_address {
+            let mut name: names::NameBytes = [0; 28];
+            let len = names::encode(address, object.inet6, &mut name);
+            let len = socklen_t::try_from(len).unwrap_or(0);
+            // SAFETY: as many readable bytes. The address may be gone meanwhile.
+            unsafe { real::bind(own, name.as_ptr().cast(), len) };
+        }
+        Some(stand_in)
+    }
+
+    /// As `of`, connected to what the program is connected to.
+    pub(super) fn connected(fd: c_int, object: &Object) -> Option<Self> {
+        let stand_in = Self::of(fd, object)?;
+        if let Some(peer) = object.group().and_then(|group| group.page().peer.get()) {
+            let mut name: names::NameBytes = [0; 28];
+            let len = names::encode(peer, object.inet6, &mut name);
+            let len = socklen_t::try_from(len).unwrap_or(0);
+            // SAFETY: as many readable bytes. There may be no way to the peer any more.
+            unsafe { real::connect(stand_in.0.raw(), name.as_ptr().cast(), len) };
+        }
+        Some(stand_in)
+    }
 }
 
 /// The filters are about to change: what is queued was judged by the old ones.
@@ -180,7 +261,7 @@ pub(super) fn note_filter_change(group: &libexo::client::socket::GroupSocket) {
     }
 }
 
-pub(super) fn has_source_filter(page: &libexo::shm::socket_page::SocketPage) -> bool {
+fn has_source_filter(page: &SocketPage) -> bool {
     page.slots()
         .iter()
         .any(|slot| slot.is_open() && slot.filter.load(core::sync::atomic::Ordering::Relaxed) != 0)
@@ -203,11 +284,20 @@ pub unsafe extern "C" fn getsockname(fd: c_int, name: *mut sockaddr, len: *mut s
             return real::getsockname(fd, name, len);
         };
         // The kernel judges the pointers, and its answer is replaced.
-        let room = if len.is_null() { 0 } else { *len };
+        let room = if probe::can_read(len) { *len } else { 0 };
         if real::getsockname(fd, name, len) != 0 {
             return -1;
         }
         *len = room;
+        let chosen = object
+            .group()
+            .and_then(|group| group.page().connected_from.get());
+        let bound = match chosen {
+            Some(chosen) if bound.ip().is_unspecified() => {
+                SocketAddr::new(chosen.ip(), bound.port())
+            }
+            _ => bound,
+        };
         names::store(bound, object.inet6, name, len);
         0
     }
@@ -230,11 +320,15 @@ pub unsafe extern "C" fn getpeername(fd: c_int, name: *mut sockaddr, len: *mut s
         let Some(peer) = peer else {
             return fail(libc::ENOTCONN);
         };
-        if len.is_null() || name.is_null() {
+        if !probe::can_write(len) {
             return fail(libc::EFAULT);
         }
         if (*len).cast_signed() < 0 {
             return fail(libc::EINVAL);
+        }
+        let room = (*len as usize).min(size_of::<names::NameBytes>());
+        if !probe::is_writable(name.cast(), room) {
+            return fail(libc::EFAULT);
         }
         names::store(peer, object.inet6, name, len);
         0

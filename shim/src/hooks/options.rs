@@ -6,14 +6,14 @@ use core::sync::atomic::Ordering;
 
 use libc::{c_int, c_ulong, socklen_t};
 use libexo::control::message::{DemoteReason, Request};
-use libexo::shm::socket_page::{EACH_EDGE, NONBLOCK, PEEK_OFFSET, SocketPage};
+use libexo::shm::socket_page::{EACH_EDGE, NONBLOCK, NOT_STAMPED, PEEK_OFFSET, SocketPage};
 
 use super::lifecycle::after_dup;
 use super::memberships::{change_membership, is_membership, parse_change};
 use crate::descriptor::{self, Object};
 use crate::errno::fail;
 use crate::names::option;
-use crate::{env, real, session};
+use crate::{env, probe, real, session};
 
 /// What a program wants to be told with each datagram: bits of the socket page's flags.
 pub(super) mod wish {
@@ -35,6 +35,7 @@ pub(super) mod wish {
 
 const IP_MULTICAST_ALL: c_int = 49;
 const SO_RXQ_OVFL: c_int = 40;
+const SO_PEERNAME: c_int = 28;
 
 /// Reads the program's wishes from the kernel's copy of the options.
 pub(crate) fn refresh_wishes(fd: c_int, object: &Object) {
@@ -108,8 +109,9 @@ pub unsafe extern "C" fn setsockopt(
             return real::setsockopt(fd, level, name, value, len);
         }
         if (level == libc::IPPROTO_IP || level == libc::IPPROTO_IPV6)
-            && crate::names::is_user(value.cast())
             && (8..=4096).contains(&len)
+            && is_membership(level, name)
+            && probe::is_readable(value.cast(), len as usize)
         {
             let bytes = core::slice::from_raw_parts(value.cast::<u8>(), len as usize);
             if let Some(change) = parse_change(level, name, bytes)
@@ -119,8 +121,8 @@ pub unsafe extern "C" fn setsockopt(
             }
         }
         if (level, name) == (libc::SOL_SOCKET, libc::SO_DETACH_FILTER)
-            && crate::names::is_user(value.cast())
-            && len >= 4
+            && (4..=c_int::MAX.cast_unsigned()).contains(&len)
+            && probe::is_readable(value.cast(), 4)
             && descriptor::get(fd).is_some_and(|object| object.group().is_some())
             && crate::foreign::is_open(fd)
         {
@@ -176,8 +178,54 @@ pub unsafe extern "C" fn getsockopt(
     // SAFETY: as above. The program's socket is its own: the kernel's answers are right, but for
     // what was moved to the page.
     unsafe {
-        if name == libc::SO_PEEK_OFF && level == libc::SOL_SOCKET {
+        if name.cast_unsigned() < 64 && LOOKED_AT >> name & 1 != 0 {
+            return option_of_ours(fd, level, name, value, len);
+        }
+        real::getsockopt(fd, level, name, value, len)
+    }
+}
+
+/// Options by number, of any level, that may have another answer than the kernel's.
+const LOOKED_AT: u64 = 1 << libc::SO_PEEK_OFF
+    | 1 << SO_PEERNAME
+    | 1 << libc::SO_ATTACH_FILTER
+    | 1 << libc::IP_MTU
+    | 1 << libc::IPV6_ADDRFORM
+    | 1 << libc::IPV6_MTU
+    | 1 << libc::IPV6_PATHMTU;
+
+/// Options that the kernel answers by what the doorbell is connected to, or by its filter.
+#[cold]
+unsafe fn option_of_ours(
+    fd: c_int,
+    level: c_int,
+    name: c_int,
+    value: *mut c_void,
+    len: *mut socklen_t,
+) -> c_int {
+    let is_of_peer = matches!(
+        (level, name),
+        (libc::SOL_SOCKET, SO_PEERNAME)
+            | (libc::IPPROTO_IP, libc::IP_MTU)
+            | (
+                libc::IPPROTO_IPV6,
+                libc::IPV6_ADDRFORM | libc::IPV6_MTU | libc::IPV6_PATHMTU
+            )
+    );
+    let is_of_filter = (level, name) == (libc::SOL_SOCKET, libc::SO_ATTACH_FILTER);
+    // SAFETY: as above.
+    unsafe {
+        if (level, name) == (libc::SOL_SOCKET, libc::SO_PEEK_OFF) {
             return peek_offset(fd, value, len);
+        }
+        if let Some(object) = descriptor::get(fd)
+            && object.group().is_some()
+            && (is_of_peer || (is_of_filter && crate::foreign::is_open(fd)))
+        {
+            let Some(stand_in) = super::naming::StandIn::connected(fd, object) else {
+                return -1;
+            };
+            return real::getsockopt(stand_in.0.raw(), level, name, value, len);
         }
         real::getsockopt(fd, level, name, value, len)
     }
@@ -266,13 +314,15 @@ pub unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, arg: usize) -> c_int
         let Some(group) = object.group() else {
             return real::ioctl(fd, request, arg);
         };
-        if !crate::names::is_user(arg as *const u8) {
-            return real::ioctl(fd, request, arg);
-        }
         if let Some(socket) = object.receiver()
             && let Some(unit_ns) = stamp_unit_ns(request)
         {
-            let time_ns = last_stamp_ns(socket.page());
+            let Some(time_ns) = last_stamp_ns(socket.page()) else {
+                return fail(libc::ENOENT);
+            };
+            if !probe::can_write(arg as *const [u64; 2]) {
+                return fail(libc::EFAULT);
+            }
             let (seconds, rest) = (time_ns / 1_000_000_000, time_ns % 1_000_000_000);
             *(arg as *mut [u64; 2]) = [seconds, rest / unit_ns];
             return 0;
@@ -312,15 +362,17 @@ const fn stamp_unit_ns(request: c_ulong) -> Option<u64> {
     }
 }
 
-/// When the last datagram was ordered. As in the kernel, times are kept from the first question on,
-/// which itself is answered with the present.
-///
-/// Deviation: also when nothing was received yet, where the kernel says `ENOENT`.
-fn last_stamp_ns(page: &SocketPage) -> u64 {
-    if !page.has(wish::STAMP) {
-        page.set(wish::STAMP, true);
-        page.stamp_ns
-            .store(super::poll::wall_ns(), Ordering::Relaxed);
+/// When the last datagram was ordered; `None`: nothing was received yet. As in the kernel, times are
+/// kept from the first question on, which itself is answered with the present.
+fn last_stamp_ns(page: &SocketPage) -> Option<u64> {
+    page.set(wish::STAMP, true);
+    match page.stamp_ns.load(Ordering::Relaxed) {
+        0 => None,
+        NOT_STAMPED => {
+            let now = super::poll::wall_ns();
+            page.stamp_ns.store(now, Ordering::Relaxed);
+            Some(now)
+        }
+        stamp => Some(stamp),
     }
-    page.stamp_ns.load(Ordering::Relaxed)
 }

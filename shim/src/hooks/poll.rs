@@ -19,7 +19,7 @@ use libexo::shm::submit_ring::DATAGRAM_MAX;
 
 use super::options::make_sticky;
 use crate::descriptor::{self, EDGE, IN_EPOLL, Object};
-use crate::{real, session};
+use crate::{probe, real, session};
 
 const READABLE: i16 = libc::POLLIN | libc::POLLRDNORM;
 /// Between a datagram's publication and its doorbell byte lie some microseconds.
@@ -112,6 +112,11 @@ pub(super) fn timespec_of(nanoseconds: u64) -> timespec {
         tv_sec: (nanoseconds / 1_000_000_000).cast_signed(),
         tv_nsec: (nanoseconds % 1_000_000_000).cast_signed(),
     }
+}
+
+/// Whether a time limit is there, or none.
+pub(super) fn is_time<T>(limit: *const T) -> bool {
+    limit.is_null() || probe::can_read(limit)
 }
 
 /// The nanoseconds of a time limit; `None` for no limit, `Err` for one that the kernel refuses.
@@ -266,10 +271,11 @@ fn concerns(entry: &pollfd, object: &Object) -> bool {
 
 /// Whether some entry does.
 unsafe fn concerns_us(fds: *const pollfd, count: nfds_t) -> bool {
-    if !descriptor::is_used() || !crate::names::is_user(fds.cast()) {
+    let count = usize::try_from(count).unwrap_or(0);
+    let bytes = count.saturating_mul(size_of::<pollfd>());
+    if !descriptor::is_used() || !probe::is_readable(fds.cast(), bytes) {
         return false;
     }
-    let count = usize::try_from(count).unwrap_or(0);
     // SAFETY: the caller's array.
     (0..count).any(|i| unsafe {
         let entry = &*fds.add(i);
@@ -323,8 +329,10 @@ pub unsafe extern "C" fn ppoll(
 ) -> c_int {
     // SAFETY: as above.
     unsafe {
-        let limit = nanoseconds_of(timeout.as_ref());
-        let (true, Ok(limit)) = (concerns_us(fds, count), limit) else {
+        if !concerns_us(fds, count) || !is_time(timeout) {
+            return real::ppoll(fds, count, timeout, mask);
+        }
+        let Ok(limit) = nanoseconds_of(timeout.as_ref()) else {
             return real::ppoll(fds, count, timeout, mask);
         };
         poll_ours(fds, count, limit, |fds, count, limit| {

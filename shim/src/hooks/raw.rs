@@ -6,6 +6,10 @@ use libexo::control::message::DemoteReason;
 use super::{lifecycle, naming, options, poll, process, recv, select, send};
 use crate::{descriptor, env, real};
 
+/// Flags of `preadv2` and `pwritev2` that a socket takes: high priority, synchronised, no waiting, and
+/// about appending. The kernel refuses the others.
+pub(super) const RWF_OF_SOCKETS: c_int = 0x3f;
+
 /// `syscall` with the arguments that every call has room for. The numbers below go through the
 /// hooks when they concern a socket of ours; everything else goes straight on.
 #[unsafe(no_mangle)]

@@ -6,17 +6,21 @@ use core::ptr;
 use core::sync::atomic::Ordering;
 use core::time::Duration;
 
-use libc::{c_int, c_uint, iovec, mmsghdr, msghdr, size_t, sockaddr, socklen_t, ssize_t, timespec};
+use libc::{
+    c_int, c_uint, iovec, mmsghdr, msghdr, off_t, size_t, sockaddr, socklen_t, ssize_t, timespec,
+};
 use libexo::client::session::Session;
 use libexo::client::socket::{GroupSocket, Incoming, is_expelled};
 use libexo::shm::log::Origin;
-use libexo::shm::socket_page::{NONBLOCK, PEEK_OFFSET, READ_SHUT, SocketPage, delivery};
+use libexo::shm::socket_page::{NONBLOCK, NOT_STAMPED, PEEK_OFFSET, READ_SHUT, delivery};
 use rustix::io::Errno;
 
 use super::ancillary::write_control;
 use super::mail::take_mail;
 use super::options::wish;
+use super::peek::{move_peek_offset, peek_at_offset};
 use super::poll::{now_ns, receiver};
+use super::raw::RWF_OF_SOCKETS;
 use crate::convert::borrow;
 use crate::descriptor::Object;
 use crate::errno::{fail, fail_len};
@@ -25,6 +29,9 @@ use crate::{cancel, names, probe, real, session};
 /// Looks at the log before a receiver goes to sleep: a few hundred nanoseconds, in which a
 /// sender on another core that is just at it gets through.
 const LOOKS_BEFORE_SLEEP: u32 = 16;
+
+/// More than all control messages of a datagram take.
+const CONTROL_MAX: usize = 512;
 
 /// Where a datagram is to be put: the caller's buffers and what it wants to know.
 pub(super) struct Target {
@@ -54,7 +61,7 @@ pub(super) struct Received {
 
 impl Target {
     /// Bytes that there is room for.
-    fn room(&self) -> usize {
+    pub(super) fn room(&self) -> usize {
         // SAFETY: `count` entries by contract.
         let lengths = (0..self.count).map(|i| unsafe { (*self.iov.add(i)).iov_len });
         lengths.fold(0, usize::saturating_add)
@@ -132,14 +139,14 @@ pub(super) unsafe fn receive(
 
 /// How long one call has waited.
 #[derive(Default)]
-struct Wait {
+pub(super) struct Wait {
     /// By the monotonic clock; `None` until the first sleep of a call with `SO_RCVTIMEO`.
     deadline_ns: Option<u64>,
 }
 
 impl Wait {
     /// What is left; `None` for no limit.
-    fn left(&mut self, socket: &GroupSocket) -> Option<Duration> {
+    pub(super) fn left(&mut self, socket: &GroupSocket) -> Option<Duration> {
         let limit_us = socket.page().receive_timeout_us.load(Ordering::Relaxed);
         if limit_us == 0 {
             return None;
@@ -159,7 +166,12 @@ impl Wait {
 ///
 /// As `receive`.
 #[inline]
-unsafe fn take_in(target: &Target, incoming: &Incoming<'_>, from: usize, wants: bool) -> Received {
+pub(super) unsafe fn take_in(
+    target: &Target,
+    incoming: &Incoming<'_>,
+    from: usize,
+    wants: bool,
+) -> Received {
     // SAFETY: by contract.
     let copied = unsafe { target.copy(incoming, from) };
     let (fault, copied) = (copied.is_none(), copied.unwrap_or(0));
@@ -184,100 +196,13 @@ unsafe fn take_in(target: &Target, incoming: &Incoming<'_>, from: usize, wants: 
     }
 }
 
-/// A peek with `SO_PEEK_OFF`.
-///
-/// Beyond the last datagram the call sleeps until one comes, although there is something to receive.
-///
-/// # Safety
-///
-/// As `receive`.
-#[cold]
-unsafe fn peek_at_offset(
-    fd: c_int,
-    object: &'static Object,
-    socket: &'static GroupSocket,
-    session: &'static Session,
-    flags: c_int,
-    target: &Target,
-) -> ssize_t {
-    let page = socket.page();
-    let sleepers = page.sleepers();
-    let mut wait = Wait::default();
-    let mut announced = None;
-    let result = loop {
-        let offset = page.peek_offset.load(Ordering::Relaxed);
-        let wants = page.has(wish::ANY);
-        let got = socket.peek_at(session, offset, |incoming, from| {
-            // SAFETY: by contract.
-            let mut received = unsafe { take_in(target, incoming, from, wants) };
-            // The kernel's own comparison: a buffer that is just large enough is cut, too.
-            let room = target.room();
-            received.cut = room <= received.len - from && room < received.len;
-            received
-        });
-        if let Some(received) = got {
-            // SAFETY: by contract.
-            break unsafe { finish(object, socket, target, flags, &received) };
-        }
-        if !socket.is_readable(session) {
-            // SAFETY: by contract.
-            let slow =
-                unsafe { receive_slow(fd, object, socket, session, flags, target, &mut wait) };
-            match slow {
-                Some(result) => break result,
-                None => continue,
-            }
-        }
-        if flags & libc::MSG_DONTWAIT != 0 || page.has(NONBLOCK) {
-            break fail_len(libc::EAGAIN);
-        }
-        if page.has(READ_SHUT) {
-            break 0;
-        }
-        let limit = wait.left(socket);
-        if limit == Some(Duration::ZERO) {
-            break fail_len(libc::EAGAIN);
-        }
-        let Some(seen) = announced else {
-            announced = Some(sleepers.announce());
-            continue; // looks once more
-        };
-        if cancel::during(|| sleepers.sleep(seen, limit)) == Err(Errno::INTR) {
-            break fail_len(libc::EINTR);
-        }
-        sleepers.retract();
-        announced = None;
-    };
-    if announced.is_some() {
-        sleepers.retract();
-    }
-    result
-}
-
-/// A peek moves the offset on, taking a datagram moves it back, by what the call returns.
-#[cold]
-fn move_peek_offset(page: &SocketPage, flags: c_int, len: usize) {
-    let len = u32::try_from(len).unwrap_or(u32::MAX);
-    let moved = |offset: u32| {
-        Some(if flags & libc::MSG_PEEK != 0 {
-            offset.saturating_add(len)
-        } else {
-            offset.saturating_sub(len)
-        })
-    };
-    // Relaxed: it orders nothing. The closure always has an answer.
-    let _ = page
-        .peek_offset
-        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, moved);
-}
-
 /// The log is empty: plain datagrams, ends, and waiting. `None` means to look again.
 ///
 /// # Safety
 ///
 /// As `receive`.
 #[cold]
-unsafe fn receive_slow(
+pub(super) unsafe fn receive_slow(
     fd: c_int,
     object: &'static Object,
     socket: &'static GroupSocket,
@@ -397,18 +322,25 @@ pub(super) unsafe fn finish(
     if received.fault {
         return fail_len(libc::EFAULT);
     }
+    let stamp = &socket.page().stamp_ns;
     if socket.page().has(wish::STAMP) {
-        let stamp = &socket.page().stamp_ns;
         stamp.store(received.time_ns, Ordering::Relaxed);
+    } else if stamp.load(Ordering::Relaxed) == 0 {
+        stamp.store(NOT_STAMPED, Ordering::Relaxed);
     }
     // SAFETY: by contract.
     unsafe {
         if !target.name.is_null() {
-            if !names::is_user(target.name_len.cast()) || !names::is_user(target.name.cast()) {
+            if !probe::can_write(target.name_len) {
                 return fail_len(libc::EFAULT);
             }
-            if (*target.name_len).cast_signed() < 0 {
+            let room = *target.name_len;
+            if room.cast_signed() < 0 {
                 return fail_len(libc::EINVAL);
+            }
+            let room = (room as usize).min(size_of::<names::NameBytes>());
+            if !probe::is_writable(target.name.cast(), room) {
+                return fail_len(libc::EFAULT);
             }
         }
         names::store(
@@ -418,8 +350,13 @@ pub(super) unsafe fn finish(
             target.name_len,
         );
         if let Some(message) = target.message.as_mut() {
-            message.msg_flags = if received.cut { libc::MSG_TRUNC } else { 0 };
-            if socket.page().has(wish::ANY) && !message.msg_control.is_null() {
+            let cut = if received.cut { libc::MSG_TRUNC } else { 0 };
+            message.msg_flags = flags & libc::MSG_CMSG_CLOEXEC | cut;
+            let room = message.msg_controllen.min(CONTROL_MAX);
+            if socket.page().has(wish::ANY)
+                && !message.msg_control.is_null()
+                && probe::is_writable(message.msg_control.cast(), room)
+            {
                 write_control(object, socket, message, received);
             } else {
                 message.msg_controllen = 0;
@@ -437,9 +374,27 @@ pub(super) unsafe fn finish(
     len.cast_signed()
 }
 
-/// Whether the kernel must answer whatever the socket is.
+/// `MSG_CMSG_COMPAT`: the kernel refuses it at once.
+const COMPAT: c_int = c_int::MIN;
+
+/// Whether the kernel must answer whatever the socket is. It takes no notice of `MSG_OOB` here.
 const fn is_for_kernel(flags: c_int) -> bool {
-    flags & (libc::MSG_ERRQUEUE | libc::MSG_OOB) != 0
+    flags & libc::MSG_ERRQUEUE != 0
+}
+
+/// Whether the kernel refuses a list of buffers before it looks for a datagram.
+///
+/// # Safety
+///
+/// The list is not unmapped meanwhile.
+unsafe fn is_refused(iov: *const iovec, count: usize) -> bool {
+    count > 1024
+        || !probe::can_read_list(iov, count)
+        // SAFETY: readable, as just seen.
+        || (0..count).any(|i| unsafe {
+            let part = &*iov.add(i);
+            probe::is_refused_at_once(part.iov_base) || isize::try_from(part.iov_len).is_err()
+        })
 }
 
 #[inline]
@@ -455,7 +410,7 @@ unsafe fn receive_one(
     let Some((object, socket)) = receiver(fd) else {
         return kernel();
     };
-    if is_for_kernel(flags) {
+    if is_for_kernel(flags) || probe::is_refused_at_once(buf) {
         return kernel();
     }
     let part = iovec {
@@ -538,7 +493,8 @@ pub unsafe extern "C" fn read(fd: c_int, buf: *mut c_void, len: size_t) -> ssize
     // SAFETY: as above.
     unsafe {
         // A read of nothing gives nothing and takes nothing; a recv of nothing takes a datagram.
-        if len == 0 {
+        // What is negative to the kernel is no room at all.
+        if len == 0 || len > isize::MAX.cast_unsigned() {
             return real::read(fd, buf, len);
         }
         let null = ptr::null_mut();
@@ -575,24 +531,74 @@ pub unsafe extern "C" fn readv(fd: c_int, iov: *const iovec, count: c_int) -> ss
         let (Some((object, socket)), Ok(parts)) = (receiver(fd), usize::try_from(count)) else {
             return real::readv(fd, iov, count);
         };
-        if parts == 0
-            || parts > 1024
-            || !names::is_user(iov.cast())
-            || (0..parts).all(|i| (*iov.add(i)).iov_len == 0)
-            || (0..parts).any(|i| isize::try_from((*iov.add(i)).iov_len).is_err())
-        {
+        if is_refused(iov, parts) || (0..parts).all(|i| (*iov.add(i)).iov_len == 0) {
             return real::readv(fd, iov, count); // the kernel knows the answer
         }
-        let null = ptr::null_mut();
-        let target = Target {
-            iov,
-            count: parts,
-            name: null,
-            name_len: null.cast(),
-            message: null.cast(),
-        };
-        receive(fd, object, socket, 0, &target)
+        receive_into(fd, object, socket, iov, parts, 0)
     }
+}
+
+/// Receives into buffers that were looked at, without a name.
+unsafe fn receive_into(
+    fd: c_int,
+    object: &'static Object,
+    socket: &'static GroupSocket,
+    iov: *const iovec,
+    count: usize,
+    flags: c_int,
+) -> ssize_t {
+    let null = ptr::null_mut();
+    let target = Target {
+        iov,
+        count,
+        name: null,
+        name_len: null.cast(),
+        message: null.cast(),
+    };
+    // SAFETY: as above.
+    unsafe { receive(fd, object, socket, flags, &target) }
+}
+
+/// At the position -1 it is `readv`; a socket has no other.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn preadv2(
+    fd: c_int,
+    iov: *const iovec,
+    count: c_int,
+    position: off_t,
+    flags: c_int,
+) -> ssize_t {
+    // SAFETY: as above.
+    unsafe {
+        let (Some((object, socket)), Ok(parts)) = (receiver(fd), usize::try_from(count)) else {
+            return real::preadv2(fd, iov, count, position, flags);
+        };
+        if position != -1
+            || flags & !RWF_OF_SOCKETS != 0
+            || is_refused(iov, parts)
+            || (0..parts).all(|i| (*iov.add(i)).iov_len == 0)
+        {
+            return real::preadv2(fd, iov, count, position, flags); // the kernel knows the answer
+        }
+        let flags = if flags & libc::RWF_NOWAIT != 0 {
+            libc::MSG_DONTWAIT
+        } else {
+            0
+        };
+        receive_into(fd, object, socket, iov, parts, flags)
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn preadv64v2(
+    fd: c_int,
+    iov: *const iovec,
+    count: c_int,
+    position: off_t,
+    flags: c_int,
+) -> ssize_t {
+    // SAFETY: as above.
+    unsafe { preadv2(fd, iov, count, position, flags) }
 }
 
 #[unsafe(no_mangle)]
@@ -620,12 +626,15 @@ unsafe fn recvmsg_ours(
 ) -> ssize_t {
     // SAFETY: as above.
     unsafe {
+        if !probe::can_write(message) {
+            return fail_len(libc::EFAULT);
+        }
         if is_for_kernel(flags)
-            || !names::is_user(message.cast())
-            || (*message).msg_iovlen > 1024
-            || ((*message).msg_iovlen > 0 && !names::is_user((*message).msg_iov.cast()))
+            || flags & COMPAT != 0
+            || ((*message).msg_namelen.cast_signed() < 0 && !(*message).msg_name.is_null())
+            || is_refused((*message).msg_iov, (*message).msg_iovlen)
         {
-            return real::recvmsg(fd, message, flags);
+            return real::recvmsg(fd, message, flags); // the kernel knows the answer
         }
         let target = Target {
             iov: (*message).msg_iov,
@@ -648,7 +657,11 @@ pub unsafe extern "C" fn recvmmsg(
 ) -> c_int {
     // SAFETY: as above.
     unsafe {
-        if receiver(fd).is_none() || !names::is_user(messages.cast()) || is_for_kernel(flags) {
+        if receiver(fd).is_none()
+            || is_for_kernel(flags)
+            || flags & COMPAT != 0
+            || (!timeout.is_null() && !probe::can_write(timeout))
+        {
             return real::recvmmsg(fd, messages, count, flags, timeout);
         }
         let deadline = match timeout.as_ref() {
@@ -667,6 +680,12 @@ pub unsafe extern "C" fn recvmmsg(
         while done < count {
             let message = messages.offset(isize::try_from(done).unwrap_or(0));
             let one = flags & !libc::MSG_WAITFORONE;
+            if !probe::can_write(message) {
+                if done == 0 {
+                    return fail(libc::EFAULT);
+                }
+                break;
+            }
             let got = recvmsg(fd, &raw mut (*message).msg_hdr, one);
             let Ok(len) = c_uint::try_from(got) else {
                 if done == 0 {

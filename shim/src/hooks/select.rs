@@ -7,11 +7,11 @@ use libexo::client::session::Session;
 use libexo::client::socket::GroupSocket;
 
 use super::poll::{
-    LOOKS_FOR_THE_BELL, Limit, PAUSE_NS, is_full, is_readable, is_watched_and_readable,
+    LOOKS_FOR_THE_BELL, Limit, PAUSE_NS, is_full, is_readable, is_time, is_watched_and_readable,
     nanoseconds_of, receiver, timespec_of,
 };
 use crate::descriptor::{self, Object};
-use crate::{real, session};
+use crate::{probe, real, session};
 
 const BITS: usize = 64;
 /// Words of an `fd_set`; programs that go beyond make their own arrays.
@@ -185,7 +185,7 @@ unsafe fn select_ours(
 
 /// The session, if some descriptor of the read set is read from shared memory, or one of the write
 /// set has no room.
-fn concern(count: c_int, read: *mut fd_set, write: *mut fd_set) -> Option<&'static Session> {
+fn concern(count: c_int, sets: [*mut fd_set; 3]) -> Option<&'static Session> {
     if !descriptor::is_used() {
         return None;
     }
@@ -193,14 +193,18 @@ fn concern(count: c_int, read: *mut fd_set, write: *mut fd_set) -> Option<&'stat
     let count = usize::try_from(count)
         .ok()
         .filter(|count| *count <= WORDS_MAX * BITS)?;
+    let bytes = count.div_ceil(BITS) * size_of::<u64>();
+    if !sets
+        .iter()
+        .all(|set| set.is_null() || probe::is_writable(set.cast(), bytes))
+    {
+        return None; // the kernel knows the error
+    }
     let set = |words: *mut fd_set| Set {
-        words: if crate::names::is_user(words.cast()) {
-            words.cast::<u64>()
-        } else {
-            core::ptr::null_mut()
-        },
+        words: words.cast::<u64>(),
         count,
     };
+    let [read, write, _] = sets;
     let mut ours = false;
     set(read).each_receiver(|_, _, _| ours = true);
     set(write).each_full(session, |_| ours = true);
@@ -217,7 +221,8 @@ pub unsafe extern "C" fn select(
 ) -> c_int {
     // SAFETY: the caller's arguments, as libc's function takes them; so in all hooks below.
     unsafe {
-        let Some(session) = concern(count, read, write) else {
+        let sets = [read, write, except];
+        let Some(session) = concern(count, sets).filter(|_| is_time(timeout)) else {
             return real::select(count, read, write, except, timeout);
         };
         let limit = timeout.as_ref().map(|limit| {
@@ -235,7 +240,6 @@ pub unsafe extern "C" fn select(
             return real::select(count, read, write, except, timeout);
         }
         let began = super::poll::now_ns();
-        let sets = [read, write, except];
         let result = select_ours(count, sets, limit, session, |count, sets, limit| {
             let mut left = timeval {
                 tv_sec: 0,
@@ -282,13 +286,13 @@ pub unsafe extern "C" fn pselect(
 ) -> c_int {
     // SAFETY: as above.
     unsafe {
-        let (Some(session), Ok(limit)) = (
-            concern(count, read, write),
-            nanoseconds_of(timeout.as_ref()),
-        ) else {
+        let sets = [read, write, except];
+        let Some(session) = concern(count, sets).filter(|_| is_time(timeout)) else {
             return real::pselect(count, read, write, except, timeout, mask);
         };
-        let sets = [read, write, except];
+        let Ok(limit) = nanoseconds_of(timeout.as_ref()) else {
+            return real::pselect(count, read, write, except, timeout, mask);
+        };
         select_ours(count, sets, limit, session, |count, sets, limit| {
             let limit = limit.map(timespec_of);
             let limit = limit

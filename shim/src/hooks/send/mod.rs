@@ -1,369 +1,43 @@
 //! `send`, `sendto`, `sendmsg`, `sendmmsg`, `write`, `writev`, `sendfile`.
 
+mod control;
+mod payload;
 mod pieces;
+mod submit;
+mod way;
 
 use core::ffi::c_void;
 use core::net::SocketAddr;
 
 use libc::{c_int, c_uint, iovec, mmsghdr, msghdr, off_t, size_t, sockaddr, socklen_t, ssize_t};
-use libexo::client::session::{CallError, Session};
-use libexo::control::channel::Channel;
-use libexo::control::message::Request;
-use libexo::ids::GrantId;
-use libexo::shm::socket_page::NONBLOCK;
 
-use crate::convert::{away_errno, borrow, marked, may_be_marked, object_of, outside, source_of};
+use super::raw::RWF_OF_SOCKETS;
+use crate::convert::marked;
 use crate::descriptor::{self, Object};
 use crate::errno::{fail, fail_len};
-use crate::names::{self, option};
-use crate::{cancel, env, probe, real, session};
+use crate::names;
+use crate::{probe, real};
+use payload::Payload;
 pub(super) use pieces::cork_changed;
-use pieces::{begin, continued, note_cork, wants_more};
+use pieces::{begin, continued, wants_more};
+use submit::submit;
+use way::{Way, is_ipv6_only, peer_of, way_of_peer, way_to};
 
-/// Largest payload of a UDP datagram over IPv4, and over IPv6.
-const DATAGRAM_MAX_V4: usize = 65_507;
-const DATAGRAM_MAX_V6: usize = 65_527;
-/// Looks before a sender on a full lane goes to sleep; the monitor needs some microseconds.
-const YIELDS: u32 = 64;
+/// Most bytes of an address.
+const NAME_MAX: socklen_t = 128;
+/// The kernel's `MAX_RW_COUNT`: of a longer buffer it takes so much.
+const LEN_MAX: usize = 0x7fff_f000;
+/// Largest payload that an IPv4 socket looks at at all.
+const LOOKED_AT_MAX: usize = 0xffff;
 
-/// Where a datagram goes.
-enum Way {
-    /// To a group, through the lane.
-    Group(&'static Session, GrantId, usize),
-    /// To somebody else, through the socket that has the program's address.
-    Outside(c_int, SocketAddr),
-    /// Wherever the kernel sends it.
-    Kernel,
-    /// Nowhere: this errno.
-    Refused(c_int),
-}
-
-#[inline]
-fn limit_of(group: SocketAddr) -> usize {
-    if group.is_ipv4() {
-        DATAGRAM_MAX_V4
-    } else {
-        DATAGRAM_MAX_V6
-    }
-}
-
-/// The way of a datagram with an explicit destination.
-#[inline]
-fn way_to(fd: c_int, target: SocketAddr) -> Way {
-    let object = descriptor::get(fd);
-    if let Some(object) = object
-        && let Some(session) = session::get()
-        && let Some(grant) = object.cached_grant(target, session.id().0)
-    {
-        return Way::Group(session, GrantId(grant), limit_of(target));
-    }
-    way_to_slow(fd, object, target)
-}
-
+/// The errno of a datagram that goes nowhere: for IPv4 what is wrong with itself comes first.
 #[cold]
-fn way_to_slow(fd: c_int, object: Option<&'static Object>, target: SocketAddr) -> Way {
-    let is_marked = may_be_marked(target).then(|| marked(target)).flatten();
-    let Some((session, group)) = is_marked else {
-        if may_be_marked(target)
-            && env::socket_path().is_some()
-            && session::get().is_none()
-            && let Some(errno) = away_errno()
-        {
-            return Way::Refused(errno);
-        }
-        let Some(object) = object.filter(|object| object.group().is_some()) else {
-            return Way::Kernel;
-        };
-        return match outside(object) {
-            Ok(socket) => Way::Outside(socket, target),
-            Err(errno) => Way::Refused(errno),
-        };
-    };
-    if !crate::convert::is_udp(fd) {
-        return Way::Kernel;
-    }
-    match ask_grant(fd, session, group.address) {
-        Ok(grant) => {
-            if let Some(object) = object_of(fd) {
-                note_cork(fd, object);
-                object.cache_grant(target, session.id().0, grant.0);
-            }
-            Way::Group(session, grant, limit_of(target))
-        }
-        Err(errno) => Way::Refused(errno),
-    }
-}
-
-/// Asks the monitor for the right to send from `fd` to `group`.
-pub(crate) fn ask_grant(fd: c_int, session: &Session, group: SocketAddr) -> Result<GrantId, c_int> {
-    let source = source_of(fd, group).ok_or(libc::ENOBUFS)?;
-    let byte = |level, name, default: u8| {
-        option(fd, level, name)
-            .and_then(|value| u8::try_from(value).ok())
-            .unwrap_or(default)
-    };
-    let (ttl, tos, no_loop) = if group.is_ipv4() {
-        (
-            byte(libc::IPPROTO_IP, libc::IP_MULTICAST_TTL, 1),
-            byte(libc::IPPROTO_IP, libc::IP_TOS, 0),
-            byte(libc::IPPROTO_IP, libc::IP_MULTICAST_LOOP, 1) == 0,
-        )
-    } else {
-        (
-            byte(libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_HOPS, 1),
-            byte(libc::IPPROTO_IPV6, libc::IPV6_TCLASS, 0),
-            byte(libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_LOOP, 1) == 0,
-        )
-    };
-    session
-        .grant(group, source, ttl, tos, no_loop)
-        .map_err(CallError::errno)
-}
-
-/// What a socket of ours is connected to.
-#[inline]
-fn peer_of(object: &Object) -> Option<SocketAddr> {
-    object
-        .group()
-        .map_or_else(|| object.peer.get(), |group| group.page().peer.get())
-}
-
-/// The way of a datagram without a destination, on a socket that is ours.
-#[inline]
-fn way_of_peer(fd: c_int, object: &'static Object) -> Way {
-    let group = object.group();
-    let Some(peer) = peer_of(object) else {
-        // A plain sender that is connected elsewhere is the kernel's.
-        return if group.is_some() {
-            Way::Refused(libc::EDESTADDRREQ)
-        } else {
-            Way::Kernel
-        };
-    };
-    if let Some(session) = session::get()
-        && let Some(grant) = object.peer_grant(session.id().0)
-    {
-        return Way::Group(session, GrantId(grant), limit_of(peer));
-    }
-    if let Some((session, marked)) = marked(peer) {
-        return match ask_grant(fd, session, marked.address) {
-            Ok(grant) => {
-                note_cork(fd, object);
-                object.set_peer_grant(session.id().0, grant.0);
-                Way::Group(session, grant, limit_of(peer))
-            }
-            Err(errno) => Way::Refused(errno),
-        };
-    }
-    if group.is_none() {
-        return Way::Refused(libc::ENETDOWN); // a group whose monitor is away
-    }
-    match outside(object) {
-        Ok(socket) => Way::Outside(socket, peer),
-        Err(errno) => Way::Refused(errno),
-    }
-}
-
-/// What a datagram consists of.
-#[derive(Clone, Copy)]
-pub(super) struct Payload {
-    iov: *const iovec,
-    count: usize,
-    len: usize,
-}
-
-impl Payload {
-    /// # Safety
-    ///
-    /// `iov` points to `count` readable entries whose buffers are readable.
-    #[inline]
-    unsafe fn new(iov: *const iovec, count: usize) -> Option<Self> {
-        if count > 1024 || (count > 0 && !names::is_user(iov.cast())) {
-            return None;
-        }
-        let mut len: usize = 0;
-        for i in 0..count {
-            // SAFETY: readable by contract.
-            len = len.checked_add(unsafe { (*iov.add(i)).iov_len })?;
-            // The kernel's own error for what is negative to it.
-            isize::try_from(len).ok()?;
-        }
-        Some(Self { iov, count, len })
-    }
-
-    /// Whether every part is a program's memory. The length was checked: this looks at each page.
-    #[inline]
-    fn is_readable(&self) -> bool {
-        (0..self.count).all(|i| {
-            // SAFETY: the contract of `new`.
-            let part = unsafe { &*self.iov.add(i) };
-            probe::is_readable(part.iov_base.cast(), part.iov_len)
-        })
-    }
-
-    /// Copies everything to `target`.
-    ///
-    /// # Safety
-    ///
-    /// `target` has room for `len` bytes.
-    unsafe fn copy_to(&self, mut target: *mut u8) {
-        for i in 0..self.count {
-            // SAFETY: the contract of `new`; the lengths were added up, and `target` has room for
-            // their sum.
-            unsafe {
-                let part = &*self.iov.add(i);
-                if part.iov_len > 0 {
-                    core::ptr::copy(part.iov_base.cast(), target, part.iov_len);
-                    target = target.add(part.iov_len);
-                }
-            }
-        }
-    }
-
-    /// Copies everything to `position`.
-    #[inline]
-    fn write_to(&self, area: &libexo::shm::area::Area, mut position: u64) {
-        for i in 0..self.count {
-            // SAFETY: the contract of `new`; the lengths were added up and bounded before.
-            unsafe {
-                let part = &*self.iov.add(i);
-                if part.iov_len > 0 {
-                    area.write_from(position, part.iov_base.cast(), part.iov_len);
-                    position += part.iov_len as u64;
-                }
-            }
-        }
-    }
-}
-
-/// Submits one datagram; waits for room as the socket says.
-#[inline]
-fn submit(
-    fd: c_int,
-    session: &'static Session,
-    grant: GrantId,
-    limit: usize,
-    payload: Payload,
-    flags: c_int,
-) -> ssize_t {
-    if payload.len > limit {
-        return fail_len(libc::EMSGSIZE);
-    }
-    if flags & libc::MSG_OOB != 0 {
-        return fail_len(libc::EOPNOTSUPP);
-    }
-    if !payload.is_readable() {
-        return fail_len(libc::EFAULT);
-    }
-    if descriptor::get(fd).is_some_and(Object::is_write_shut) {
-        return fail_len(libc::EPIPE); // without a signal: that is for streams
-    }
-    put(fd, session, grant, payload, flags)
-}
-
-/// As `submit`, of what was checked.
-#[inline]
-fn put(
-    fd: c_int,
-    session: &'static Session,
-    grant: GrantId,
-    payload: Payload,
-    flags: c_int,
-) -> ssize_t {
-    cancel::point();
-    if session.refuses() {
-        return fail_len(libc::ENETUNREACH);
-    }
-    let me = session::thread_mark();
-    let fill = |area: &libexo::shm::area::Area, position| payload.write_to(area, position);
-    if session.submit(me, grant, payload.len, fill).is_ok() {
-        return payload.len.cast_signed();
-    }
-    loop {
-        if let Err(errno) = wait_for_room(fd, session, payload.len, flags) {
-            return fail_len(errno);
-        }
-        if session.has_ended() {
-            return fail_len(libc::ENETDOWN);
-        }
-        if session.refuses() {
-            return fail_len(libc::ENETUNREACH);
-        }
-        if session.submit(me, grant, payload.len, fill).is_ok() {
-            return payload.len.cast_signed();
-        }
-    }
-}
-
-/// The lane is full: the group's slowest reader holds the senders back.
-#[cold]
-fn wait_for_room(
-    fd: c_int,
-    session: &'static Session,
-    len: usize,
-    flags: c_int,
-) -> Result<(), c_int> {
-    session.wake_engine();
-    let nonblocking = flags & libc::MSG_DONTWAIT != 0
-        || descriptor::get(fd).and_then(Object::group).map_or_else(
-            || {
-                rustix::fs::fcntl_getfl(borrow(fd))
-                    .is_ok_and(|status| status.contains(rustix::fs::OFlags::NONBLOCK))
-            },
-            |group| group.page().has(NONBLOCK),
-        );
-    for _ in 0..YIELDS {
-        if session.has_room(len) {
-            return Ok(());
-        }
-        if nonblocking {
-            super::poll::give_edge(fd);
-            return Err(libc::EAGAIN);
-        }
-        rustix::thread::sched_yield();
-    }
-    // On a connection of its own, so that signals, time-outs and cancellation act as on a send
-    // that blocks in the kernel: the wait is libc's recv.
-    let path = env::socket_path().ok_or(libc::ENETDOWN)?;
-    let channel = Channel::connect(path).map_err(|_| libc::ENETDOWN)?;
-    let request = Request::WaitRoom {
-        session: session.id(),
-    };
-    channel
-        .send(request.emit(1).as_bytes(), &[])
-        .map_err(|_| libc::ENETDOWN)?;
-    let mut timeout = [0_i64; 2];
-    let mut timeout_len: socklen_t = 16;
-    // SAFETY: 16 writable, then readable bytes; one writable byte.
-    let received = unsafe {
-        if real::getsockopt(
-            fd,
-            libc::SOL_SOCKET,
-            libc::SO_SNDTIMEO,
-            timeout.as_mut_ptr().cast::<c_void>(),
-            &raw mut timeout_len,
-        ) == 0
-        {
-            real::setsockopt(
-                channel.descriptor().raw(),
-                libc::SOL_SOCKET,
-                libc::SO_RCVTIMEO,
-                timeout.as_ptr().cast::<c_void>(),
-                timeout_len,
-            );
-        }
-        let mut byte = 0_u8;
-        real::recv(
-            channel.descriptor().raw(),
-            (&raw mut byte).cast::<c_void>(),
-            1,
-            0,
-        )
-    };
-    match received {
-        1 => Ok(()),
-        0 => Err(libc::ENETDOWN), // the monitor has gone
-        _ => Err(crate::errno::get()),
+fn refusal(fd: c_int, errno: c_int, len: usize, flags: c_int) -> c_int {
+    let inet6 = descriptor::get(fd).is_some_and(|object| object.inet6);
+    match errno {
+        libc::EDESTADDRREQ if !inet6 && len > LOOKED_AT_MAX => libc::EMSGSIZE,
+        libc::EDESTADDRREQ if !inet6 && flags & libc::MSG_OOB != 0 => libc::EOPNOTSUPP,
+        errno => errno,
     }
 }
 
@@ -389,7 +63,7 @@ unsafe fn go(
             submit(fd, session, *grant, *limit, payload, flags)
         }
         Way::Kernel => kernel(),
-        Way::Refused(errno) => fail_len(*errno),
+        Way::Refused(errno) => fail_len(refusal(fd, *errno, payload.len, flags)),
         Way::Outside(socket, target) => {
             let inet6 = descriptor::get(fd).is_some_and(|object| object.inet6);
             let mut name: names::NameBytes = [0; 28];
@@ -407,12 +81,15 @@ unsafe fn go(
             } else {
                 0
             };
-            let flags = flags | more;
+            let flags = (flags | more) & !COMPAT;
             // SAFETY: name and buffers are readable.
             unsafe { real::sendmsg(*socket, &raw const message, flags) }
         }
     }
 }
+
+/// `MSG_CMSG_COMPAT`: for `send` it is nothing, and `sendmsg` refuses it at once.
+const COMPAT: c_int = c_int::MIN;
 
 /// One buffer as an iovec.
 const fn single(buf: *const c_void, len: size_t) -> iovec {
@@ -431,11 +108,24 @@ unsafe fn send_to_peer(
     flags: c_int,
     kernel: impl FnOnce() -> ssize_t,
 ) -> ssize_t {
-    let Some(object) = descriptor::get(fd) else {
-        return kernel();
-    };
     // SAFETY: the caller's buffers.
-    let Some(payload) = (unsafe { Payload::new(iov, count) }) else {
+    unsafe {
+        let Some(payload) = Payload::new(iov, count) else {
+            return kernel();
+        };
+        send_payload_to_peer(fd, payload, flags, kernel)
+    }
+}
+
+/// As `send_to_peer`, of what was looked at.
+#[inline]
+unsafe fn send_payload_to_peer(
+    fd: c_int,
+    payload: Payload,
+    flags: c_int,
+    kernel: impl FnOnce() -> ssize_t,
+) -> ssize_t {
+    let Some(object) = descriptor::get(fd) else {
         return kernel();
     };
     if let Some(result) = continued(fd, payload, flags) {
@@ -449,7 +139,7 @@ unsafe fn send_to_peer(
 pub unsafe extern "C" fn send(fd: c_int, buf: *const c_void, len: size_t, flags: c_int) -> ssize_t {
     // SAFETY: the caller's arguments, as libc's function takes them; so in all hooks below.
     unsafe {
-        if descriptor::get(fd).is_none() {
+        if descriptor::get(fd).is_none() || probe::is_refused_at_once(buf) {
             return real::send(fd, buf, len, flags);
         }
         send_ours(fd, buf, len, flags)
@@ -458,7 +148,7 @@ pub unsafe extern "C" fn send(fd: c_int, buf: *const c_void, len: size_t, flags:
 
 #[inline(never)]
 unsafe fn send_ours(fd: c_int, buf: *const c_void, len: size_t, flags: c_int) -> ssize_t {
-    let part = single(buf, len);
+    let part = single(buf, len.min(LEN_MAX));
     // SAFETY: as above.
     unsafe {
         send_to_peer(fd, &raw const part, 1, flags, || {
@@ -482,7 +172,10 @@ pub unsafe extern "C" fn __send(
 pub unsafe extern "C" fn write(fd: c_int, buf: *const c_void, len: size_t) -> ssize_t {
     // SAFETY: as above.
     unsafe {
-        if descriptor::get(fd).is_none() {
+        if descriptor::get(fd).is_none()
+            || probe::is_refused_at_once(buf)
+            || len > isize::MAX.cast_unsigned()
+        {
             return real::write(fd, buf, len);
         }
         send_ours(fd, buf, len, 0) // to the kernel `write` is `send` without flags
@@ -503,14 +196,61 @@ pub unsafe extern "C" fn writev(fd: c_int, iov: *const iovec, count: c_int) -> s
             // The kernel sends nothing for nothing here, unlike `write`.
             Ok(parts)
                 if descriptor::get(fd).is_some()
-                    && names::is_user(iov.cast())
-                    && (parts > 1024 || (0..parts).any(|i| (*iov.add(i)).iov_len > 0)) =>
+                    && parts <= 1024
+                    && probe::can_read_list(iov, parts)
+                    && (0..parts).any(|i| (*iov.add(i)).iov_len > 0) =>
             {
                 send_to_peer(fd, iov, parts, 0, || real::writev(fd, iov, count))
             }
             _ => real::writev(fd, iov, count),
         }
     }
+}
+
+/// At the position -1 it is `writev`; a socket has no other.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pwritev2(
+    fd: c_int,
+    iov: *const iovec,
+    count: c_int,
+    position: off_t,
+    flags: c_int,
+) -> ssize_t {
+    // SAFETY: as above.
+    unsafe {
+        if descriptor::get(fd).is_none() || position != -1 || flags & !RWF_OF_SOCKETS != 0 {
+            return real::pwritev2(fd, iov, count, position, flags);
+        }
+        let wait = if flags & libc::RWF_NOWAIT != 0 {
+            libc::MSG_DONTWAIT
+        } else {
+            0
+        };
+        match usize::try_from(count) {
+            Ok(parts)
+                if parts <= 1024
+                    && probe::can_read_list(iov, parts)
+                    && (0..parts).any(|i| (*iov.add(i)).iov_len > 0) =>
+            {
+                send_to_peer(fd, iov, parts, wait, || {
+                    real::pwritev2(fd, iov, count, position, flags)
+                })
+            }
+            _ => real::pwritev2(fd, iov, count, position, flags),
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pwritev64v2(
+    fd: c_int,
+    iov: *const iovec,
+    count: c_int,
+    position: off_t,
+    flags: c_int,
+) -> ssize_t {
+    // SAFETY: as above.
+    unsafe { pwritev2(fd, iov, count, position, flags) }
 }
 
 /// Whether a destination can be no group's.
@@ -522,6 +262,19 @@ pub unsafe extern "C" fn writev(fd: c_int, iov: *const iovec, count: c_int) -> s
 unsafe fn is_elsewhere(name: *const sockaddr, len: socklen_t) -> bool {
     // SAFETY: by contract.
     unsafe { !names::is_multicast(name, len) && !crate::convert::any_unicast() }
+}
+
+/// Whether that is seen at a glance.
+///
+/// # Safety
+///
+/// What `name` points to is not unmapped meanwhile.
+#[inline(always)]
+unsafe fn is_plainly_elsewhere(name: *const sockaddr, len: socklen_t) -> bool {
+    // SAFETY: by contract.
+    unsafe {
+        (name.is_null() || names::is_plainly_unicast(name, len)) && !crate::convert::any_unicast()
+    }
 }
 
 /// Whether a destination needs a closer look on a socket that is not ours yet.
@@ -536,9 +289,6 @@ unsafe fn concerns_us(fd: c_int, name: *const sockaddr, len: socklen_t) -> Optio
         let object = descriptor::get(fd);
         if object.is_none() && is_elsewhere(name, len) {
             return None;
-        }
-        if !names::is_user(name.cast()) {
-            return None; // the kernel knows the error
         }
         // The kernel refuses an IPv6 address on an IPv4 socket, whatever it stands for.
         if names::is_inet6(name, len)
@@ -561,7 +311,7 @@ pub unsafe extern "C" fn sendto(
 ) -> ssize_t {
     // SAFETY: as above.
     unsafe {
-        if descriptor::get(fd).is_none() && is_elsewhere(name, name_len) {
+        if descriptor::get(fd).is_none() && is_plainly_elsewhere(name, name_len) {
             return real::sendto(fd, buf, len, flags, name, name_len);
         }
         sendto_ours(fd, buf, len, flags, name, name_len)
@@ -591,6 +341,17 @@ unsafe fn send_to_name(
     }
 }
 
+/// Whether a destination is none: an IPv6 socket takes one without a family for that.
+///
+/// # Safety
+///
+/// `name` is not unmapped meanwhile.
+unsafe fn is_no_name(fd: c_int, name: *const sockaddr, len: socklen_t) -> bool {
+    // SAFETY: by contract.
+    descriptor::get(fd).is_some_and(|object| object.inet6)
+        && unsafe { names::is_no_name(name, len) }
+}
+
 #[inline(never)]
 unsafe fn sendto_ours(
     fd: c_int,
@@ -602,16 +363,15 @@ unsafe fn sendto_ours(
 ) -> ssize_t {
     // SAFETY: as above.
     unsafe {
-        let part = single(buf, len);
+        let part = single(buf, len.min(LEN_MAX));
         let kernel = || real::sendto(fd, buf, len, flags, name, name_len);
-        if name.is_null() {
+        if probe::is_refused_at_once(buf) {
+            return kernel();
+        }
+        if name.is_null() || is_no_name(fd, name, name_len) {
             return send_to_peer(fd, &raw const part, 1, flags, kernel);
         }
-        let payload = Payload {
-            iov: &raw const part,
-            count: 1,
-            len,
-        };
+        let payload = Payload::of(&part);
         send_to_name(fd, name, name_len, payload, flags, kernel)
     }
 }
@@ -621,8 +381,8 @@ pub unsafe extern "C" fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int
     // SAFETY: as above.
     unsafe {
         if descriptor::get(fd).is_none()
-            && names::is_user(message.cast())
-            && is_elsewhere((*message).msg_name.cast(), (*message).msg_namelen)
+            && probe::is_known::<{ size_of::<msghdr>() }>(message.cast())
+            && is_plainly_elsewhere((*message).msg_name.cast(), (*message).msg_namelen)
             && ((*message).msg_controllen == 0 || !descriptor::is_used())
         {
             return real::sendmsg(fd, message, flags);
@@ -642,18 +402,49 @@ unsafe fn sendmsg_ours(fd: c_int, message: *const msghdr, flags: c_int) -> ssize
             }
             result
         };
-        if !names::is_user(message.cast()) {
+        // What the kernel refuses at once is its to answer.
+        if !probe::can_read(message)
+            || flags & COMPAT != 0
+            || (*message).msg_namelen.cast_signed() < 0
+        {
             return kernel();
         }
         let header = &*message;
-        if header.msg_name.is_null() {
-            return send_to_peer(fd, header.msg_iov, header.msg_iovlen, flags, kernel);
-        }
-        let Some(payload) = Payload::new(header.msg_iov, header.msg_iovlen) else {
+        let Some(mut payload) = Payload::new(header.msg_iov, header.msg_iovlen) else {
             return kernel();
         };
-        let (name, name_len) = (header.msg_name.cast(), header.msg_namelen);
-        send_to_name(fd, name, name_len, payload, flags, kernel)
+        let name = header.msg_name.cast::<sockaddr>().cast_const();
+        // The kernel cuts what is too long, unlike in `sendto`.
+        let name_len = header.msg_namelen.min(NAME_MAX);
+        let has_name = !name.is_null() && name_len > 0 && !is_no_name(fd, name, name_len);
+        if header.msg_controllen > 0 {
+            let object = descriptor::get(fd);
+            let target = if has_name {
+                concerns_us(fd, name, name_len)
+            } else {
+                object.and_then(peer_of)
+            };
+            if let Some(target) = target
+                && crate::convert::is_udp(fd)
+                && (object.is_some_and(|object| object.group().is_some())
+                    || marked(target).is_some())
+            {
+                let inet6 = object.is_some_and(|object| object.inet6);
+                let is_unreachable = target.is_ipv4() && object.is_some_and(is_ipv6_only);
+                match control::check(fd, header, inet6, target.is_ipv4()) {
+                    Err(errno) if errno != libc::EFAULT && is_unreachable => {
+                        return fail_len(libc::ENETUNREACH);
+                    }
+                    Err(errno) => return fail_len(errno),
+                    Ok(segment) => payload.segment = segment,
+                }
+            }
+        }
+        if has_name {
+            send_to_name(fd, name, name_len, payload, flags, kernel)
+        } else {
+            send_payload_to_peer(fd, payload, flags, kernel)
+        }
     }
 }
 
@@ -666,19 +457,21 @@ pub unsafe extern "C" fn sendmmsg(
 ) -> c_int {
     // SAFETY: as above.
     unsafe {
+        if count == 0 || flags & COMPAT != 0 || !probe::can_write(messages) {
+            return real::sendmmsg(fd, messages, count, flags);
+        }
+        let first = &(*messages).msg_hdr;
         let needs_us = descriptor::get(fd).is_some()
-            || messages.as_ref().is_some_and(|first| {
-                names::is_user(messages.cast())
-                    && count > 0
-                    && concerns_us(fd, first.msg_hdr.msg_name.cast(), first.msg_hdr.msg_namelen)
-                        .is_some()
-            });
-        if !needs_us || !names::is_user(messages.cast()) {
+            || concerns_us(fd, first.msg_name.cast(), first.msg_namelen).is_some();
+        if !needs_us {
             return real::sendmmsg(fd, messages, count, flags);
         }
         let count = c_int::try_from(count.min(1024)).unwrap_or(1024);
         for i in 0..count {
             let message = messages.offset(isize::try_from(i).unwrap_or(0));
+            if !probe::can_write(message) {
+                return if i == 0 { fail(libc::EFAULT) } else { i };
+            }
             let sent = sendmsg(fd, &raw const (*message).msg_hdr, flags);
             let Ok(len) = c_uint::try_from(sent) else {
                 return if i == 0 { fail(crate::errno::get()) } else { i };

@@ -8,7 +8,10 @@ use core::net::SocketAddr;
 
 use libc::{c_int, socklen_t, ssize_t};
 
-use super::{Payload, Way, go, limit_of, peer_of, put, single, way_to};
+use super::payload::Payload;
+use super::submit::put;
+use super::way::{Way, limit_of, peer_of, way_to};
+use super::{go, single};
 use crate::convert::object_of;
 use crate::descriptor::{self, Cork, Object};
 use crate::errno::{fail, fail_len};
@@ -56,11 +59,7 @@ pub(in crate::hooks) fn cork_changed(fd: c_int, object: &'static Object) -> c_in
 /// Sends what was collected as one datagram.
 fn send_pieces(fd: c_int, target: SocketAddr, first: *mut u8, len: usize, flags: c_int) -> ssize_t {
     let whole = single(first.cast_const().cast(), len);
-    let payload = Payload {
-        iov: &raw const whole,
-        count: 1,
-        len,
-    };
+    let payload = Payload::of(&whole);
     let way = way_to(fd, target);
     // Shut down or not: the first piece was before.
     if let Way::Group(session, grant, _) = way {
