@@ -118,8 +118,17 @@ impl HostSet {
     /// The next member after `host` in cyclic order; `host` itself need not be a member.
     #[must_use]
     pub fn next_after(&self, host: HostId) -> Option<HostId> {
-        let after = self.iter().find(|member| *member > host);
-        after.or_else(|| self.iter().next())
+        let word = usize::from(host.0 / 64);
+        let mut after = self.0;
+        after[..word].fill(0);
+        after[word] &= !1 << (host.0 % 64);
+        Self(after).lowest().or_else(|| self.lowest())
+    }
+
+    fn lowest(&self) -> Option<HostId> {
+        let (index, word) = (0..4).zip(self.0).find(|(_, word)| *word != 0)?;
+        let bit = u8::try_from(word.trailing_zeros()).expect("it is not 0");
+        Some(HostId(index * 64 + bit))
     }
 }
 

@@ -96,14 +96,14 @@ impl Entry {
         ENTRY_BYTES + self.body.len()
     }
 
-    /// Its frames, all or those of some parts.
+    /// Header and payload of each of its frames.
     pub(super) fn frames(
         &self,
         ring: RingId,
         generation: u32,
         transit: Flags,
         dst: HostId,
-    ) -> impl Iterator<Item = Vec<u8>> + '_ {
+    ) -> impl Iterator<Item = (Header, &[u8])> + '_ {
         let part_bytes = self.part_bytes.max(1);
         let parts = self.body.len().div_ceil(part_bytes).max(1);
         let parts = u16::try_from(parts).expect("a turn has at most 65535 parts");
@@ -127,7 +127,7 @@ impl Entry {
                 parts,
                 count: self.pass_entries(&mut at, to),
             };
-            emit(&header, &self.body[from..to])
+            (header, &self.body[from..to])
         })
     }
 

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use super::send::Way;
 use super::timers::Timer;
 use super::{DropReason, Event, Header, HostSet, Member};
 use crate::ids::{Epoch, HostId, Position};
@@ -117,6 +118,7 @@ impl Member {
         }
         let asker = header.src;
         let again = self.params.times.nack_min;
+        let generation = self.generation_low();
         self.served.retain(|_, at| self.now.since(*at) < again);
         for missing in list.iter().take(NACK_COUNT_MAX) {
             if self.served.contains_key(&(asker, missing.position)) {
@@ -126,18 +128,22 @@ impl Member {
                 continue;
             };
             let transit = Flags::RTX.with(Flags::UNICAST);
-            let frames: Vec<_> = entry
-                .frames(self.ring_id, self.generation_low(), transit, asker)
+            let frames = entry
+                .frames(self.ring_id, generation, transit, asker)
                 .skip(usize::from(missing.first))
-                .take(usize::from(missing.last - missing.first.min(missing.last)) + 1)
-                .collect();
+                .take(usize::from(missing.last - missing.first.min(missing.last)) + 1);
+            let mut way = Way {
+                guard: &mut self.guard,
+                spare: &mut self.spare,
+                outbox: &mut self.outbox,
+            };
+            for (header, payload) in frames {
+                way.put_out(Some(asker), &header, payload);
+            }
             if missing.first == 0 {
                 self.served.insert((asker, missing.position), self.now);
             }
             self.counters.repairs += 1;
-            for bytes in frames {
-                self.put_out(Some(asker), bytes);
-            }
         }
     }
 
