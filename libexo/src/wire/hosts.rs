@@ -102,16 +102,11 @@ impl HostSet {
 
     /// In ring order.
     pub fn iter(&self) -> impl Iterator<Item = HostId> + use<> {
-        let words = self.0;
-        (0..4_u8).flat_map(move |index| {
-            let mut word = words[usize::from(index)];
-            core::iter::from_fn(move || {
-                let bit = u8::try_from(word.trailing_zeros())
-                    .ok()
-                    .filter(|bit| *bit < 64)?;
-                word &= word - 1;
-                Some(HostId(index * 64 + bit))
-            })
+        let mut rest = *self;
+        core::iter::from_fn(move || {
+            let host = rest.lowest()?;
+            rest.remove(host);
+            Some(host)
         })
     }
 

@@ -11,11 +11,12 @@ pub(super) fn agreed_position(
     quorum: usize,
     scratch: &mut Vec<Position>,
 ) -> Option<Position> {
-    scratch.clear();
-    scratch.extend(last.iter().filter(|position| **position > Position(0)));
-    if scratch.len() < quorum {
+    let have_written = last.iter().filter(|position| **position > Position(0));
+    if have_written.count() < quorum {
         return None;
     }
+    scratch.clear();
+    scratch.extend_from_slice(last);
     let (_, nth, _) = scratch.select_nth_unstable_by(quorum - 1, |a, b| b.cmp(a));
     Some(*nth)
 }

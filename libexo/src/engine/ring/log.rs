@@ -271,6 +271,8 @@ pub(super) struct Log {
     entries: VecDeque<Entry>,
     /// Changes of the ring above the base: position and the ring after it.
     rings: VecDeque<(Position, HostSet)>,
+    /// Who may write the position after the tail.
+    owner: Option<HostId>,
     bytes: usize,
     /// Entries at the end that move nothing.
     quiet: u64,
@@ -279,6 +281,7 @@ pub(super) struct Log {
 impl Log {
     pub(super) fn new(base: Ground) -> Self {
         Self {
+            owner: base.ring.next_after(base.author),
             base,
             entries: VecDeque::new(),
             rings: VecDeque::new(),
@@ -338,12 +341,17 @@ impl Log {
     }
 
     /// The only host that may write the position after the tail (R2).
-    pub(super) fn owner_of_next(&self) -> Option<HostId> {
+    pub(super) const fn owner_of_next(&self) -> Option<HostId> {
+        self.owner
+    }
+
+    /// To be called whenever the tail is another.
+    fn note_owner(&mut self) {
         let author = self
             .entries
             .back()
             .map_or(self.base.author, |entry| entry.author);
-        self.ring().next_after(author)
+        self.owner = self.ring().next_after(author);
     }
 
     pub(super) fn get(&self, position: Position) -> Option<&Entry> {
@@ -399,6 +407,7 @@ impl Log {
         let below = self.entries.back().map_or(0, |entry| entry.bytes_up_to);
         entry.bytes_up_to = below + entry.bytes();
         self.entries.push_back(entry);
+        self.note_owner();
     }
 
     /// Takes everything above `position` away.
@@ -410,6 +419,7 @@ impl Log {
         while self.rings.back().is_some_and(|(at, _)| *at > position) {
             self.rings.pop_back();
         }
+        self.note_owner();
         self.quiet = 0;
     }
 

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use super::send::Way;
-use super::timers::Timer;
+use super::timers::{Timer, nanoseconds};
 use super::{DropReason, Event, Header, HostSet, Member};
 use crate::ids::{Epoch, HostId, Position};
 use crate::wire::body::{Missing, Probe, Refuse, emit_nack};
@@ -199,10 +199,12 @@ impl Member {
         if self.is_amnesiac || self.is_parked {
             return self.timers.disarm(Timer::Loss);
         }
-        let loss = self.loss_time();
-        let rank = u32::try_from(self.rank().min(RANK_MAX)).expect("at most RANK_MAX");
-        let delay = loss * rank / 8 + self.jitter.below(loss / 8);
-        self.timers.arm(Timer::Loss, self.now.after(loss + delay));
+        let loss = nanoseconds(self.loss_time());
+        let rank = self.rank().min(RANK_MAX) as u64;
+        let delay = loss.saturating_mul(rank) / 8;
+        let jitter = self.jitter.below(Duration::from_nanos(loss / 8));
+        let wait = Duration::from_nanos(loss.saturating_add(delay)) + jitter;
+        self.timers.arm(Timer::Loss, self.now.after(wait));
     }
 
     /// Ring distance from the silent owner; the owner itself comes last.
