@@ -198,7 +198,7 @@ impl Transport for UdpTransport {
             return left;
         }
         self.looks = self.looks.wrapping_add(1);
-        let is_own_turn = self.group.is_none() || self.looks % OWN_EVERY == 0;
+        let is_own_turn = self.group.is_none() || self.looks.is_multiple_of(OWN_EVERY);
         if is_own_turn {
             let own = self.recv_from(Ask::Own, inbox);
             if own > 0 || self.group.is_none() {
