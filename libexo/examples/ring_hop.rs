@@ -382,6 +382,7 @@ impl Host {
             let to = frame.to.map_or(Destination::All, Destination::Host);
             self.frames += 1;
             self.transport.send(to, &[&frame.bytes])?;
+            self.ring.reuse(frame);
         }
         while let Some(delivery) = self.ring.poll_deliver() {
             self.delivered += 1;

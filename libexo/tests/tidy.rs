@@ -304,6 +304,7 @@ fn unsafe_code_lives_in_listed_rooms() {
         "libexo/src/shm/",
         "libexo/src/client/",
         "libexo/src/control/channel.rs",
+        "libexo/src/transport/arrivals.rs",
         "libexo/src/transport/mmsg.rs",
         "libexo/src/transport/packet_ring.rs",
         "libexo/src/transport/runs.rs",

@@ -268,6 +268,8 @@ pub trait Engine {
     fn on_durable(&mut self, now: Time, record: PersistId);
     /// The next frame to send.
     fn poll_transmit(&mut self) -> Option<Transmit>;
+    /// Takes the memory of a frame that was sent back, to write later ones into.
+    fn reuse(&mut self, frame: Transmit);
     /// The next record to persist.
     fn poll_persist(&mut self) -> Option<Record>;
     /// The next message to deliver.

@@ -1,7 +1,6 @@
 //! Where received frames are put: a fixed number of slots, used again after each batch.
 
 use core::fmt;
-use core::ops::Range;
 
 use crate::ids::HostId;
 
@@ -11,16 +10,14 @@ use crate::ids::HostId;
 pub struct Inbox {
     bytes: Vec<u8>,
     slot_bytes: usize,
+    /// One for each slot in use.
     entries: Vec<Entry>,
-    /// Slots in use, those of dropped frames included.
-    used: usize,
     slots: usize,
 }
 
 #[derive(Clone, Copy)]
 struct Entry {
     from: HostId,
-    slot: usize,
     len: usize,
 }
 
@@ -38,7 +35,6 @@ impl Inbox {
             bytes: vec![0; slots * frame_bytes_max],
             slot_bytes: frame_bytes_max,
             entries: Vec::with_capacity(slots),
-            used: 0,
             slots,
         }
     }
@@ -46,7 +42,6 @@ impl Inbox {
     /// Forgets all frames.
     pub fn clear(&mut self) {
         self.entries.clear();
-        self.used = 0;
     }
 
     /// Number of frames.
@@ -64,15 +59,14 @@ impl Inbox {
     /// Is there no room for another?
     #[must_use]
     pub const fn is_full(&self) -> bool {
-        self.used == self.slots
+        self.entries.len() == self.slots
     }
 
     /// The frames in the order of their arrival.
     pub fn iter(&self) -> impl Iterator<Item = (HostId, &[u8])> {
-        self.entries.iter().map(|entry| {
-            let start = entry.slot * self.slot_bytes;
-            (entry.from, &self.bytes[start..start + entry.len])
-        })
+        let slots = self.bytes.chunks_exact(self.slot_bytes);
+        let filled = self.entries.iter().zip(slots);
+        filled.map(|(entry, slot)| (entry.from, &slot[..entry.len]))
     }
 
     /// The frames from number `first` on, as [`iter`](Self::iter).
@@ -85,38 +79,11 @@ impl Inbox {
         if self.is_full() || frame.len() > self.slot_bytes {
             return false;
         }
-        let start = self.used * self.slot_bytes;
+        let start = self.entries.len() * self.slot_bytes;
         self.bytes[start..start + frame.len()].copy_from_slice(frame);
-        self.entries.push(Entry {
-            from,
-            slot: self.used,
-            len: frame.len(),
-        });
-        self.used += 1;
+        let len = frame.len();
+        self.entries.push(Entry { from, len });
         true
-    }
-
-    /// The free slots, for somebody who fills them and then calls [`keep`](Self::keep).
-    pub(super) fn free(&mut self) -> impl Iterator<Item = &mut [u8]> {
-        let range = Range {
-            start: self.used * self.slot_bytes,
-            end: self.bytes.len(),
-        };
-        self.bytes[range].chunks_exact_mut(self.slot_bytes)
-    }
-
-    /// Takes the next free slot: `len` bytes came from a host, or nothing that is wanted.
-    pub(super) fn keep(&mut self, frame: Option<(HostId, usize)>) {
-        assert!(!self.is_full(), "only what fitted was received");
-        if let Some((from, len)) = frame {
-            assert!(len <= self.slot_bytes, "a frame was cut at its slot");
-            self.entries.push(Entry {
-                from,
-                slot: self.used,
-                len,
-            });
-        }
-        self.used += 1;
     }
 }
 
@@ -135,17 +102,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slot_of_a_dropped_frame_is_free_again_after_clear() {
+    fn slots_are_free_again_after_clear() {
         let mut inbox = Inbox::new(2, 4);
-        inbox.keep(None);
-        assert!(inbox.push(HostId(1), b"abcd"));
+        assert!(inbox.push(HostId(3), b"") && inbox.push(HostId(1), b"abcd"));
         assert!(inbox.is_full() && !inbox.push(HostId(1), b"x"));
         assert_eq!(
             inbox.iter().collect::<Vec<_>>(),
-            [(HostId(1), &b"abcd"[..])]
+            [(HostId(3), &b""[..]), (HostId(1), &b"abcd"[..])]
         );
         inbox.clear();
-        assert!(inbox.push(HostId(2), b"") && inbox.push(HostId(3), b"y"));
+        assert!(inbox.push(HostId(2), b"z") && inbox.push(HostId(3), b"y"));
         assert_eq!(inbox.since(1).collect::<Vec<_>>(), [(HostId(3), &b"y"[..])]);
     }
 

@@ -1,20 +1,15 @@
-#![allow(
-    unsafe_code,
-    reason = "sendmmsg and recvmmsg take arrays of pointers, and rustix has no recvmmsg"
-)]
+#![allow(unsafe_code, reason = "sendmmsg takes arrays of pointers")]
 //! Many frames in one system call.
 
 use core::fmt;
 use core::mem::{size_of, zeroed};
-use core::ptr::{from_mut, from_ref, null_mut};
+use core::ptr::{from_mut, from_ref, null, null_mut};
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use rustix::fd::{AsRawFd, BorrowedFd};
 
 use super::counters::{Counters, DropReason};
-use super::inbox::Inbox;
-use crate::ids::HostId;
 
 /// Most frames of one system call: beyond this the call itself no longer shows in the cost.
 const BATCH: usize = 64;
@@ -97,7 +92,7 @@ impl fmt::Debug for Target {
 }
 
 /// The address in `name`, if it is of the Internet.
-fn read_address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
+pub(super) fn read_address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
     match i32::from(name.ss_family) {
         libc::AF_INET => {
             // SAFETY: the system wrote an address of this family, and the storage is aligned.
@@ -120,7 +115,8 @@ fn read_address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
 pub(super) struct Batch {
     headers: Vec<libc::mmsghdr>,
     parts: Vec<[libc::iovec; 2]>,
-    names: Vec<libc::sockaddr_storage>,
+    /// One frame behind its header.
+    one: Vec<u8>,
 }
 
 // SAFETY: the pointers are written anew before each system call and not used after it.
@@ -135,7 +131,7 @@ impl fmt::Debug for Batch {
 impl Batch {
     pub(super) fn new() -> Self {
         // SAFETY: zero is a value of these integers and pointers.
-        let (header, name) = unsafe { (zeroed::<libc::mmsghdr>(), zeroed()) };
+        let header = unsafe { zeroed::<libc::mmsghdr>() };
         let none = libc::iovec {
             iov_base: null_mut(),
             iov_len: 0,
@@ -143,7 +139,7 @@ impl Batch {
         Self {
             headers: vec![header; BATCH],
             parts: vec![[none; 2]; BATCH],
-            names: vec![name; BATCH],
+            one: Vec::new(),
         }
     }
 
@@ -155,6 +151,9 @@ impl Batch {
         frames: &[&[u8]],
         counters: &mut Counters,
     ) {
+        if let ([target], [frame]) = (targets, frames) {
+            return self.send_one(socket, target, frame, counters);
+        }
         let mut copies = frames
             .iter()
             .flat_map(|frame| targets.iter().map(move |target| (target, *frame)));
@@ -168,6 +167,56 @@ impl Batch {
                 return;
             }
             self.send_filled(socket, count, counters);
+        }
+    }
+
+    /// The cheapest call for what is sent most: an empty turn.
+    fn send_one(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        target: &Target,
+        frame: &[u8],
+        counters: &mut Counters,
+    ) {
+        let bytes = if target.header_bytes == 0 {
+            frame
+        } else {
+            self.one.clear();
+            self.one
+                .extend_from_slice(&target.header[..target.header_bytes]);
+            self.one.extend_from_slice(frame);
+            &self.one
+        };
+        let name = if target.name_bytes == 0 {
+            null()
+        } else {
+            from_ref(&target.name).cast()
+        };
+        loop {
+            // SAFETY: bytes and name outlive the call, which only reads them.
+            let sent = unsafe {
+                libc::sendto(
+                    socket.as_raw_fd(),
+                    bytes.as_ptr().cast(),
+                    bytes.len(),
+                    libc::MSG_NOSIGNAL,
+                    name,
+                    target.name_bytes,
+                )
+            };
+            if sent >= 0 {
+                return counters.sent.add(frame.len());
+            }
+            match last_errno() {
+                libc::EINTR => {}
+                libc::EAGAIN | libc::ENOBUFS => {
+                    return counters.drop_frames(DropReason::SendBufferFull, 1);
+                }
+                errno => {
+                    counters.last_errno = errno;
+                    return counters.drop_frames(DropReason::SendRefused, 1);
+                }
+            }
         }
     }
 
@@ -198,105 +247,6 @@ impl Batch {
         );
         assert!(sent, "nothing is refused");
     }
-
-    /// Receives into the free slots of `inbox` until nothing is left or there is no room.
-    ///
-    /// `host` says who has an address, or why frames from it are dropped. Returns how many frames
-    /// were kept.
-    pub(super) fn receive(
-        &mut self,
-        socket: BorrowedFd<'_>,
-        inbox: &mut Inbox,
-        counters: &mut Counters,
-        mut host: impl FnMut(SocketAddr) -> Result<HostId, DropReason>,
-    ) -> usize {
-        let before = inbox.len();
-        loop {
-            let room = self.point_to(inbox);
-            if room == 0 {
-                break;
-            }
-            let count = self.receive_filled(socket, room, counters);
-            for index in 0..count {
-                let kept = self.look_at(index, &mut host);
-                match kept {
-                    Ok((_, bytes)) => counters.received.add(bytes),
-                    Err(reason) => counters.drop_frames(reason, 1),
-                }
-                inbox.keep(kept.ok());
-            }
-            if count < room {
-                break;
-            }
-        }
-        inbox.len() - before
-    }
-
-    /// Lets the headers point to the free slots; returns how many there are.
-    fn point_to(&mut self, inbox: &mut Inbox) -> usize {
-        let mut count = 0;
-        for (index, slot) in inbox.free().take(BATCH).enumerate() {
-            self.parts[index][0] = libc::iovec {
-                iov_base: slot.as_mut_ptr().cast(),
-                iov_len: slot.len(),
-            };
-            let header = &mut self.headers[index].msg_hdr;
-            *header = EMPTY;
-            header.msg_name = from_mut(&mut self.names[index]).cast();
-            header.msg_namelen = NAME_BYTES;
-            header.msg_iov = self.parts[index].as_mut_ptr();
-            header.msg_iovlen = 1;
-            count += 1;
-        }
-        count
-    }
-
-    fn receive_filled(
-        &mut self,
-        socket: BorrowedFd<'_>,
-        room: usize,
-        counters: &mut Counters,
-    ) -> usize {
-        let length = u32::try_from(room).expect("at most BATCH");
-        loop {
-            // SAFETY: `point_to` let the first `room` headers point to slots and names that
-            // outlive this call and that nobody else uses meanwhile.
-            let received = unsafe {
-                libc::recvmmsg(
-                    socket.as_raw_fd(),
-                    self.headers.as_mut_ptr(),
-                    length,
-                    libc::MSG_DONTWAIT,
-                    null_mut(),
-                )
-            };
-            if let Ok(received) = usize::try_from(received) {
-                return received;
-            }
-            match io::Error::last_os_error().raw_os_error().unwrap_or(0) {
-                libc::EINTR => {}
-                libc::EAGAIN => return 0,
-                errno => {
-                    counters.last_errno = errno;
-                    return 0;
-                }
-            }
-        }
-    }
-
-    fn look_at(
-        &self,
-        index: usize,
-        mut host: impl FnMut(SocketAddr) -> Result<HostId, DropReason>,
-    ) -> Result<(HostId, usize), DropReason> {
-        let header = &self.headers[index];
-        let address = read_address(&self.names[index]).ok_or(DropReason::UnknownSource)?;
-        let host = host(address)?;
-        if header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0 {
-            return Err(DropReason::TooLong);
-        }
-        Ok((host, header.msg_len as usize))
-    }
 }
 
 /// Sends the datagrams that `headers` describe, all from memory that outlives the call. Counts the
@@ -322,7 +272,7 @@ pub(super) fn send_all<'a>(
             next += sent;
             continue;
         }
-        let errno = io::Error::last_os_error().raw_os_error().unwrap_or(0);
+        let errno = last_errno();
         match errno {
             libc::EINTR => {}
             // No room: each of the rest would be told the same.
@@ -343,8 +293,9 @@ pub(super) fn send_all<'a>(
     true
 }
 
-const NAME_BYTES: libc::socklen_t = 128;
-const _: () = assert!(size_of::<libc::sockaddr_storage>() == NAME_BYTES as usize);
+fn last_errno() -> i32 {
+    io::Error::last_os_error().raw_os_error().unwrap_or(0)
+}
 
 // SAFETY: zero is a value of these integers and pointers.
 const EMPTY: libc::msghdr = unsafe { zeroed() };

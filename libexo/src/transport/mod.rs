@@ -17,6 +17,7 @@
 //! allocated while frames flow. What is dropped is counted under its reason ([`counters`]).
 //! `docs/transport.md` has sizes, ports and bytes.
 
+mod arrivals;
 pub mod capture;
 pub mod counters;
 pub mod faulty;

@@ -13,6 +13,7 @@ use rustix::event::epoll;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::net::{AddressFamily, SocketType, sockopt};
 
+use super::arrivals::{self, Arrivals, Gate};
 use super::counters::{Counters, DropReason};
 use super::inbox::Inbox;
 use super::mmsg::{Batch, Target};
@@ -56,6 +57,9 @@ impl UdpConfig {
     pub const BUFFER_BYTES: usize = 8 << 20;
 }
 
+/// How often frames to this host alone are asked for, in calls of `recv`. Turns come to all.
+const OWN_EVERY: u8 = 8;
+
 /// Frames as datagrams.
 #[derive(Debug)]
 pub struct UdpTransport {
@@ -63,9 +67,11 @@ pub struct UdpTransport {
     mtu_bytes: usize,
     own: OwnedFd,
     group: Option<OwnedFd>,
-    group_first: bool,
+    /// Calls of `recv`, to tell whose turn it is.
+    looks: u8,
     readable: OwnedFd,
     targets: Targets,
+    arrivals: Arrivals,
     batch: Batch,
     /// `None` once the system has said that it cannot.
     runs: Option<Runs>,
@@ -114,33 +120,49 @@ impl UdpTransport {
             mtu_bytes,
             own,
             group,
-            group_first: false,
+            looks: 0,
             readable,
             targets,
+            arrivals: Arrivals::new(),
             batch: Batch::new(),
             runs: Some(Runs::new()),
             counters: Counters::default(),
         })
     }
 
-    fn recv_from(&mut self, is_group: bool, inbox: &mut Inbox) -> usize {
-        let socket = if is_group {
-            self.group.as_ref()
-        } else {
-            Some(&self.own)
-        };
-        let Some(socket) = socket else {
-            return 0;
-        };
+    /// Asks one of the sockets, or none for what the last call left.
+    fn recv_from(&mut self, ask: Ask, inbox: &mut Inbox) -> usize {
+        let before = inbox.len();
         let peers = &self.peers;
         let host = |address| match peers.owner(address) {
             None => Err(DropReason::UnknownSource),
             Some(host) if host == peers.me() => Err(DropReason::Own),
             Some(host) => Ok(host),
         };
-        self.batch
-            .receive(socket.as_fd(), inbox, &mut self.counters, host)
+        let mut gate = Gate {
+            mtu_bytes: self.mtu_bytes,
+            counters: &mut self.counters,
+            host,
+        };
+        let socket = match ask {
+            Ask::None => None,
+            Ask::Own => Some(&self.own),
+            Ask::Group => self.group.as_ref(),
+        };
+        match socket {
+            Some(socket) => self.arrivals.receive(socket.as_fd(), inbox, &mut gate),
+            None => _ = self.arrivals.cut(inbox, &mut gate),
+        }
+        inbox.len() - before
     }
+}
+
+/// Whom `recv` asks.
+#[derive(Clone, Copy)]
+enum Ask {
+    None,
+    Own,
+    Group,
 }
 
 impl Transport for UdpTransport {
@@ -171,12 +193,19 @@ impl Transport for UdpTransport {
     }
 
     fn recv(&mut self, inbox: &mut Inbox) -> usize {
-        // In turns, so that neither starves the other; and one call where one has what was wanted.
-        self.group_first = !self.group_first;
-        match self.recv_from(self.group_first, inbox) {
-            0 => self.recv_from(!self.group_first, inbox),
-            count => count,
+        let left = self.recv_from(Ask::None, inbox);
+        if left > 0 {
+            return left;
         }
+        self.looks = self.looks.wrapping_add(1);
+        let is_own_turn = self.group.is_none() || self.looks.is_multiple_of(OWN_EVERY);
+        if is_own_turn {
+            let own = self.recv_from(Ask::Own, inbox);
+            if own > 0 || self.group.is_none() {
+                return own;
+            }
+        }
+        self.recv_from(Ask::Group, inbox)
     }
 
     fn on_time(&mut self, _now: Time) -> Option<Time> {
@@ -279,6 +308,7 @@ fn open_socket(
     };
     let socket = system::socket(family, SocketType::DGRAM, "UDP")?;
     system::size_buffers(socket.as_fd(), buffer_bytes)?;
+    arrivals::take_runs(socket.as_fd());
     never_fragment(socket.as_fd(), address)
         .map_err(failed("forbid fragments", "run Linux 4.12 or later"))?;
     if address.ip().is_multicast() {

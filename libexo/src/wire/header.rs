@@ -389,9 +389,9 @@ impl RawHeader<'_> {
 
 /// CRC32C of the header, its check field taken as zero, the payload, and the trailer without tag.
 fn check_of(head: &[u8; HEADER_BYTES], rest: &[u8]) -> u32 {
-    let mut check = crc32c::crc32c(&head[..CHECK_AT]);
-    check = crc32c::crc32c_append(check, &[0; 4]);
-    crc32c::crc32c_append(check, rest)
+    let mut unchecked = *head;
+    unchecked[CHECK_AT..].fill(0);
+    crc32c::crc32c_append(crc32c::crc32c(&unchecked), rest)
 }
 
 /// Writes the check of a frame whose tag is not there yet.
@@ -406,15 +406,21 @@ pub(super) fn write_check(bytes: &mut [u8]) {
 /// The frame's bytes, unsealed; [`super::auth::Guard::seal`] adds the tag.
 #[must_use]
 pub fn emit(header: &Header, payload: &[u8]) -> Vec<u8> {
-    let len = u16::try_from(payload.len()).expect("a part is cut to the frame's size");
-    let mut bytes = vec![0; HEADER_BYTES + payload.len()];
-    let (head, rest) = bytes
-        .split_first_chunk_mut::<HEADER_BYTES>()
-        .expect("just made");
-    write_fields(head, header, len);
-    rest.copy_from_slice(payload);
+    let mut bytes = Vec::new();
+    draft(header, payload, &mut bytes);
     write_check(&mut bytes);
     bytes
+}
+
+/// The same without a check, which sealing writes anew, in memory that is there already.
+pub(crate) fn draft(header: &Header, payload: &[u8], bytes: &mut Vec<u8>) {
+    let len = u16::try_from(payload.len()).expect("a part is cut to the frame's size");
+    let mut head = [0; HEADER_BYTES];
+    write_fields(&mut head, header, len);
+    bytes.clear();
+    bytes.reserve(HEADER_BYTES + payload.len() + TRAILER_BYTES);
+    bytes.extend_from_slice(&head);
+    bytes.extend_from_slice(payload);
 }
 
 fn write_fields(head: &mut [u8; HEADER_BYTES], header: &Header, len: u16) {

@@ -102,24 +102,28 @@ impl HostSet {
 
     /// In ring order.
     pub fn iter(&self) -> impl Iterator<Item = HostId> + use<> {
-        let words = self.0;
-        (0..4_u8).flat_map(move |index| {
-            let mut word = words[usize::from(index)];
-            core::iter::from_fn(move || {
-                let bit = u8::try_from(word.trailing_zeros())
-                    .ok()
-                    .filter(|bit| *bit < 64)?;
-                word &= word - 1;
-                Some(HostId(index * 64 + bit))
-            })
+        let mut rest = *self;
+        core::iter::from_fn(move || {
+            let host = rest.lowest()?;
+            rest.remove(host);
+            Some(host)
         })
     }
 
     /// The next member after `host` in cyclic order; `host` itself need not be a member.
     #[must_use]
     pub fn next_after(&self, host: HostId) -> Option<HostId> {
-        let after = self.iter().find(|member| *member > host);
-        after.or_else(|| self.iter().next())
+        let word = usize::from(host.0 / 64);
+        let mut after = self.0;
+        after[..word].fill(0);
+        after[word] &= !1 << (host.0 % 64);
+        Self(after).lowest().or_else(|| self.lowest())
+    }
+
+    fn lowest(&self) -> Option<HostId> {
+        let (index, word) = (0..4).zip(self.0).find(|(_, word)| *word != 0)?;
+        let bit = u8::try_from(word.trailing_zeros()).expect("it is not 0");
+        Some(HostId(index * 64 + bit))
     }
 }
 

@@ -23,6 +23,7 @@ mod reader;
 pub mod record;
 pub mod table;
 
+pub(crate) use header::draft;
 pub use header::{Flags, Frame, HEADER_BYTES, Header, Kind, ParseError, RingId, emit};
 pub use hosts::HostSet;
 

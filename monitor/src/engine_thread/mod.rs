@@ -47,8 +47,9 @@ use waker::Waker;
 const SLEEP_MAX: Duration = Duration::from_millis(500);
 /// Passes that empty any lane: 64 MiB in batches of 128 KiB.
 const DRAINS_MAX: u32 = 512;
-/// Looks without giving the core away; some two microseconds.
-const LOOKS_BEFORE_YIELD: u32 = 64;
+/// How long to look without giving the core away: what giving it away and back costs. Between hosts a
+/// look is a system call, so it is time that counts and not looks.
+const LOOK: Duration = Duration::from_micros(2);
 
 /// A running engine thread.
 #[derive(Debug)]
@@ -175,7 +176,7 @@ impl Rest {
 
 impl<Tell: Fn()> State<Tell> {
     fn run(&mut self) {
-        let mut looks = 0;
+        let mut looks_since = None;
         loop {
             if self.obey() {
                 return;
@@ -187,18 +188,17 @@ impl<Tell: Fn()> State<Tell> {
             self.pass_on_notices();
             if taken > 0 {
                 self.rest.end(now);
-                looks = 0;
+                looks_since = None;
                 continue;
             }
-            looks += 1;
-            if looks < LOOKS_BEFORE_YIELD {
+            if now.since(*looks_since.get_or_insert(now)) < LOOK {
                 core::hint::spin_loop();
             } else if self.never_sleeps() || !waits && self.rest.looks_on(now, self.spin) {
                 rustix::thread::sched_yield();
             } else {
                 let waits = waits || self.holds_back();
                 self.sleep(if waits { RECHECK } else { SLEEP_MAX });
-                looks = 0;
+                looks_since = None;
             }
         }
     }

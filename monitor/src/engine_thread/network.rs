@@ -500,7 +500,6 @@ impl Network {
             panic!("the vote cannot be kept: {error}");
         }
         loop {
-            self.outgoing.clear();
             while self.outgoing.len() < SEND_BATCH
                 && let Some(frame) = engine.poll_transmit()
             {
@@ -517,6 +516,9 @@ impl Network {
                 }
                 let sent = self.transport.send(to, &frames[..run.len()]);
                 sent.expect("the engine cuts frames at the MTU and knows the hosts");
+            }
+            for frame in self.outgoing.drain(..) {
+                engine.reuse(frame);
             }
         }
     }

@@ -144,9 +144,11 @@ impl Responder {
                     Err(TryRecvError::Disconnected) => return,
                 }
             }
+            let mut is_more = true;
             for _ in 0..BATCHES_MAX {
                 inbox.clear();
-                if self.transport.recv(&mut inbox) == 0 {
+                is_more = self.transport.recv(&mut inbox) > 0;
+                if !is_more {
                     break;
                 }
                 for (from, bytes) in inbox.iter() {
@@ -154,7 +156,10 @@ impl Responder {
                 }
             }
             self.go_on(&tell);
-            self.sleep(bell);
+            // What the transport holds already wakes nobody.
+            if !is_more {
+                self.sleep(bell);
+            }
         }
     }
 

@@ -12,14 +12,16 @@ pub(super) fn agreed_position(
     quorum: usize,
     scratch: &mut Vec<Position>,
 ) -> Option<Position> {
-    scratch.clear();
-    scratch.extend(last.iter().filter(|position| **position > Position(0)));
-    if planted::is(Mistake::WriterCountedTwice) {
-        scratch.extend(scratch.iter().max().copied());
-    }
     let quorum = quorum - usize::from(planted::is(Mistake::QuorumLessOne));
-    if scratch.len() < quorum {
+    let is_twice = planted::is(Mistake::WriterCountedTwice);
+    let have_written = last.iter().filter(|position| **position > Position(0));
+    if have_written.count() + usize::from(is_twice) < quorum {
         return None;
+    }
+    scratch.clear();
+    scratch.extend_from_slice(last);
+    if is_twice {
+        scratch.extend(last.iter().max().copied());
     }
     let (_, nth, _) = scratch.select_nth_unstable_by(quorum - 1, |a, b| b.cmp(a));
     Some(*nth)

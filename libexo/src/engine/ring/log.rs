@@ -97,14 +97,14 @@ impl Entry {
         ENTRY_BYTES + self.body.len()
     }
 
-    /// Its frames, all or those of some parts.
+    /// Header and payload of each of its frames.
     pub(super) fn frames(
         &self,
         ring: RingId,
         generation: u32,
         transit: Flags,
         dst: HostId,
-    ) -> impl Iterator<Item = Vec<u8>> + '_ {
+    ) -> impl Iterator<Item = (Header, &[u8])> + '_ {
         let part_bytes = self.part_bytes.max(1);
         let parts = self.body.len().div_ceil(part_bytes).max(1);
         let parts = u16::try_from(parts).expect("a turn has at most 65535 parts");
@@ -128,7 +128,7 @@ impl Entry {
                 parts,
                 count: self.pass_entries(&mut at, to),
             };
-            emit(&header, &self.body[from..to])
+            (header, &self.body[from..to])
         })
     }
 
@@ -274,6 +274,8 @@ pub(super) struct Log {
     entries: VecDeque<Entry>,
     /// Changes of the ring above the base: position and the ring after it.
     rings: VecDeque<(Position, HostSet)>,
+    /// Who may write the position after the tail.
+    owner: Option<HostId>,
     bytes: usize,
     /// Entries at the end that move nothing.
     quiet: u64,
@@ -282,6 +284,7 @@ pub(super) struct Log {
 impl Log {
     pub(super) fn new(base: Ground) -> Self {
         Self {
+            owner: base.ring.next_after(base.author),
             base,
             entries: VecDeque::new(),
             rings: VecDeque::new(),
@@ -341,7 +344,12 @@ impl Log {
     }
 
     /// The only host that may write the position after the tail (R2).
-    pub(super) fn owner_of_next(&self) -> Option<HostId> {
+    pub(super) const fn owner_of_next(&self) -> Option<HostId> {
+        self.owner
+    }
+
+    /// To be called whenever the tail is another.
+    fn note_owner(&mut self) {
         let author = self
             .entries
             .back()
@@ -350,10 +358,11 @@ impl Log {
             .entries
             .back()
             .is_some_and(|entry| entry.view.is_some());
+        let mut ring = self.ring();
         if planted::is(Mistake::OwnerOfOldRing) && is_change && self.rings.len() > 1 {
-            return self.rings[self.rings.len() - 2].1.next_after(author);
+            ring = self.rings[self.rings.len() - 2].1;
         }
-        self.ring().next_after(author)
+        self.owner = ring.next_after(author);
     }
 
     pub(super) fn get(&self, position: Position) -> Option<&Entry> {
@@ -409,6 +418,7 @@ impl Log {
         let below = self.entries.back().map_or(0, |entry| entry.bytes_up_to);
         entry.bytes_up_to = below + entry.bytes();
         self.entries.push_back(entry);
+        self.note_owner();
     }
 
     /// Takes everything above `position` away.
@@ -420,6 +430,7 @@ impl Log {
         while self.rings.back().is_some_and(|(at, _)| *at > position) {
             self.rings.pop_back();
         }
+        self.note_owner();
         self.quiet = 0;
     }
 

@@ -263,6 +263,10 @@ impl Engine for Ring {
         hand_on!(self, engine => engine.poll_transmit())
     }
 
+    fn reuse(&mut self, frame: Transmit) {
+        hand_on!(self, engine => engine.reuse(frame));
+    }
+
     fn poll_persist(&mut self) -> Option<Record> {
         hand_on!(self, engine => engine.poll_persist())
     }

@@ -160,6 +160,8 @@ impl Engine for Alone {
         None
     }
 
+    fn reuse(&mut self, _frame: Transmit) {}
+
     fn poll_persist(&mut self) -> Option<Record> {
         None
     }

@@ -9,7 +9,7 @@ use crate::engine::ring::log::{Entry, Ground};
 use crate::engine::ring::parts::LongFrames;
 use crate::ids::{Epoch, HostId, Position};
 use crate::wire::body::{Fetch, Fetched, push_fetched};
-use crate::wire::{Flags, Frame, Kind, digest};
+use crate::wire::{Flags, Frame, Kind, digest, emit};
 
 /// An answer ends with the entry that reaches this size.
 const ANSWER_BYTES: usize = 32 * 1024;
@@ -342,8 +342,9 @@ impl Member {
             let Some(entry) = self.log.get(from) else {
                 break;
             };
-            for frame in entry.frames(self.ring_id, generation, Flags::default(), HostId(0)) {
-                push_fetched(&mut answer, &frame);
+            let frames = entry.frames(self.ring_id, generation, Flags::default(), HostId(0));
+            for (header, payload) in frames {
+                push_fetched(&mut answer, &emit(&header, payload));
             }
             from = from.next();
         }

@@ -26,6 +26,7 @@ mod outbox;
 mod receive;
 mod repair;
 mod send;
+mod spare;
 mod timers;
 mod turns;
 
@@ -59,6 +60,7 @@ use install::{Joiner, Staging};
 use journal::Journal;
 use listen::Allowance;
 use outbox::Outbox;
+use spare::Spare;
 use timers::{Hop, Jitter, Timer, Timers};
 
 /// A restart raises the incarnation by at least this much, even if the clock went back: the
@@ -77,6 +79,8 @@ pub(super) struct Member {
     guard: Guard,
     /// What was decrypted last.
     plain: Vec<u8>,
+    /// Memory for frames.
+    spare: Spare,
     now: Time,
 
     // One unit: a host that lost any of it has lost its memory.
@@ -288,6 +292,7 @@ impl Member {
             quorum: majority(hosts),
             ring_id: setup.ring,
             params,
+            spare: Spare::default(),
             plain: match guard.mode() {
                 auth::Mode::Encrypted => Vec::with_capacity(usize::from(u16::MAX)),
                 auth::Mode::Open | auth::Mode::Tagged => Vec::new(),
@@ -565,6 +570,10 @@ impl Member {
             return None;
         }
         self.outbox.poll_frame()
+    }
+
+    pub(super) fn reuse(&mut self, frame: Transmit) {
+        self.spare.give(frame.bytes);
     }
 
     pub(super) fn poll_persist(&mut self) -> Option<Record> {

@@ -2,12 +2,13 @@
 
 use core::time::Duration;
 
-use super::timers::Timer;
+use super::send::Way;
+use super::timers::{Timer, nanoseconds};
 use super::{DropReason, Event, Header, HostSet, Member};
 use crate::ids::{Epoch, HostId, Position};
 use crate::planted::{self, Mistake};
 use crate::wire::body::{Missing, Probe, Refuse, emit_nack};
-use crate::wire::{Flags, Kind};
+use crate::wire::{Flags, HEADER_BYTES, Kind};
 
 /// Most pieces that one NACK names.
 const NACK_COUNT_MAX: usize = 32;
@@ -125,6 +126,7 @@ impl Member {
         }
         let asker = header.src;
         let again = self.params.times.nack_min;
+        let generation = self.generation_low();
         self.served.retain(|_, at| self.now.since(*at) < again);
         for missing in list.iter().take(NACK_COUNT_MAX) {
             if self.served.contains_key(&(asker, missing.position)) {
@@ -137,19 +139,25 @@ impl Member {
                 continue;
             };
             let transit = Flags::RTX.with(Flags::UNICAST);
-            let frames: Vec<_> = entry
-                .frames(self.ring_id, self.generation_low(), transit, asker)
+            let frames = entry
+                .frames(self.ring_id, generation, transit, asker)
                 .skip(usize::from(missing.first))
-                .take(usize::from(missing.last - missing.first.min(missing.last)) + 1)
-                .collect();
+                .take(usize::from(missing.last - missing.first.min(missing.last)) + 1);
+            let mut way = Way {
+                guard: &mut self.guard,
+                spare: &mut self.spare,
+                outbox: &mut self.outbox,
+            };
+            let mut bytes = 0;
+            for (header, payload) in frames {
+                bytes += HEADER_BYTES + payload.len();
+                way.put_out(Some(asker), &header, payload);
+            }
             if missing.first == 0 {
                 self.served.insert((asker, missing.position), self.now);
             }
             self.counters.repairs += 1;
-            self.note_answer(asker, frames.iter().map(Vec::len).sum());
-            for bytes in frames {
-                self.put_out(Some(asker), bytes);
-            }
+            self.note_answer(asker, bytes);
         }
     }
 
@@ -207,10 +215,12 @@ impl Member {
         if self.is_amnesiac || self.is_parked {
             return self.timers.disarm(Timer::Loss);
         }
-        let loss = self.loss_time();
-        let rank = u32::try_from(self.rank().min(RANK_MAX)).expect("at most RANK_MAX");
-        let delay = loss * rank / 8 + self.jitter.below(loss / 8);
-        self.timers.arm(Timer::Loss, self.now.after(loss + delay));
+        let loss = nanoseconds(self.loss_time());
+        let rank = self.rank().min(RANK_MAX) as u64;
+        let delay = loss.saturating_mul(rank) / 8;
+        let jitter = self.jitter.below(Duration::from_nanos(loss / 8));
+        let wait = Duration::from_nanos(loss.saturating_add(delay)) + jitter;
+        self.timers.arm(Timer::Loss, self.now.after(wait));
     }
 
     /// Ring distance from the silent owner; the owner itself comes last.

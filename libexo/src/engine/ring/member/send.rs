@@ -1,13 +1,25 @@
 //! Frames that leave: control frames in parts, entries as they were written.
 
+use super::spare::Spare;
 use super::{Entry, Guard, Member, Outbox};
 use crate::engine::Transmit;
 use crate::ids::{Epoch, HostId, Position};
-use crate::wire::{Flags, HEADER_BYTES, Header, Kind, emit};
+use crate::wire::{Flags, HEADER_BYTES, Header, Kind, draft};
 
-fn put_out(guard: &mut Guard, outbox: &mut Outbox, to: Option<HostId>, mut bytes: Vec<u8>) {
-    guard.seal(&mut bytes);
-    outbox.send(Transmit { to, bytes });
+/// What a frame passes before it is polled, while its content is lent from elsewhere in the host.
+pub(super) struct Way<'a> {
+    pub(super) guard: &'a mut Guard,
+    pub(super) spare: &'a mut Spare,
+    pub(super) outbox: &'a mut Outbox,
+}
+
+impl Way<'_> {
+    pub(super) fn put_out(&mut self, to: Option<HostId>, header: &Header, payload: &[u8]) {
+        let mut bytes = self.spare.take();
+        draft(header, payload, &mut bytes);
+        self.guard.seal(&mut bytes);
+        self.outbox.send(Transmit { to, bytes });
+    }
 }
 
 impl Member {
@@ -45,16 +57,20 @@ impl Member {
         let part_bytes = self.params.frame_bytes_max - HEADER_BYTES;
         header.parts = u16::try_from(body.len().div_ceil(part_bytes).max(1))
             .expect("bodies are far below 65535 parts");
+        let mut way = self.way();
         for part in 0..header.parts {
             let from = usize::from(part) * part_bytes;
             let payload = &body[from..body.len().min(from + part_bytes)];
-            let bytes = emit(&Header { part, ..header }, payload);
-            self.put_out(to, bytes);
+            way.put_out(to, &Header { part, ..header }, payload);
         }
     }
 
-    pub(super) fn put_out(&mut self, to: Option<HostId>, bytes: Vec<u8>) {
-        put_out(&mut self.guard, &mut self.outbox, to, bytes);
+    fn way(&mut self) -> Way<'_> {
+        Way {
+            guard: &mut self.guard,
+            spare: &mut self.spare,
+            outbox: &mut self.outbox,
+        }
     }
 
     /// Sends the last entry of the log.
@@ -68,8 +84,13 @@ impl Member {
         let Some(entry) = self.log.get(self.log.tail()) else {
             return;
         };
-        for bytes in entry.frames(ring, generation, transit, to.unwrap_or(HostId(0))) {
-            put_out(&mut self.guard, &mut self.outbox, to, bytes);
+        let mut way = Way {
+            guard: &mut self.guard,
+            spare: &mut self.spare,
+            outbox: &mut self.outbox,
+        };
+        for (header, payload) in entry.frames(ring, generation, transit, to.unwrap_or(HostId(0))) {
+            way.put_out(to, &header, payload);
         }
     }
 
@@ -82,8 +103,9 @@ impl Member {
         };
         let dst = to.unwrap_or(HostId(0));
         let (ring, generation) = (self.ring_id, self.generation_low());
-        for bytes in entry.frames(ring, generation, transit, dst) {
-            self.put_out(to, bytes);
+        let mut way = self.way();
+        for (header, payload) in entry.frames(ring, generation, transit, dst) {
+            way.put_out(to, &header, payload);
         }
     }
 }

@@ -109,7 +109,7 @@ impl Hop {
     /// This host wrote a turn.
     pub(super) fn write(&mut self, now: Time) {
         if let Some(before) = self.written.replace(now) {
-            let rotation = u64::try_from(now.since(before).as_nanos()).unwrap_or(u64::MAX);
+            let rotation = nanoseconds(now.since(before));
             self.rotation_ns = if self.rotation_ns == 0 {
                 rotation
             } else {
@@ -129,9 +129,7 @@ impl Hop {
 
     /// Gains 1/8 and 1/4, as TCP's.
     fn observe(&mut self, hop: Duration) {
-        let hop = u64::try_from(hop.as_nanos())
-            .unwrap_or(u64::MAX)
-            .min(1_000_000_000);
+        let hop = nanoseconds(hop).min(1_000_000_000);
         let error = self.mean_ns.abs_diff(hop);
         self.deviation_ns = self.deviation_ns - self.deviation_ns / 4 + error / 4;
         self.mean_ns = self.mean_ns - self.mean_ns / 8 + hop / 8;
@@ -149,8 +147,14 @@ impl Hop {
 
     /// Time without progress until others are asked.
     pub(super) fn loss(&self, times: &Times) -> Duration {
-        (self.resend(times) * 21 / 5).max(times.loss_min)
+        let resend = nanoseconds(self.resend(times));
+        Duration::from_nanos(resend.saturating_mul(21) / 5).max(times.loss_min)
     }
+}
+
+/// Arithmetic in whole nanoseconds is what each turn can afford.
+pub(super) fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A small generator for jitter: deterministic from its seed (xorshift64*).
@@ -171,7 +175,7 @@ impl Jitter {
 
     /// Anything below `most`.
     pub(super) fn below(&mut self, most: Duration) -> Duration {
-        let most = u64::try_from(most.as_nanos()).unwrap_or(u64::MAX).max(1);
+        let most = nanoseconds(most).max(1);
         Duration::from_nanos((self.next() >> 8) % most)
     }
 }
