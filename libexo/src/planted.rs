@@ -1,6 +1,6 @@
 //! Mistakes that can be planted into the ring, to see whether the simulator finds them.
 //!
-//! Each is one that a programmer could make: a line of the engine asks [`is`] for it at the place
+//! Each is one that a programmer could make: a line of the engine asks `is` for it at the place
 //! where it would stand. Without the feature `planted` the answer is a constant, and nothing of
 //! this is in a program. With it a thread plants one mistake before it starts hosts; only
 //! `sim/tests/planted.rs` asks for the feature (`docs/planted.md`).
