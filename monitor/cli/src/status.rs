@@ -44,6 +44,8 @@ pub(crate) struct Ring {
     pub(crate) host: String,
     pub(crate) transport: String,
     pub(crate) protection: String,
+    /// This host's, the one that seals first; nothing in an open ring.
+    pub(crate) keys: Vec<Key>,
     pub(crate) deliver: String,
     pub(crate) state: String,
     pub(crate) epoch: u64,
@@ -61,6 +63,14 @@ pub(crate) struct Ring {
     pub(crate) rotation_ns: u64,
     pub(crate) timeouts: Timeouts,
     pub(crate) hosts: Vec<Host>,
+}
+
+/// One of the ring's keys.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Key {
+    pub(crate) role: String,
+    pub(crate) fingerprint: String,
 }
 
 /// Times in force, which follow what was measured.
@@ -88,6 +98,8 @@ pub(crate) struct Host {
     pub(crate) name: String,
     pub(crate) address: String,
     pub(crate) is_member: bool,
+    /// The key that it last sealed with.
+    pub(crate) key: Option<String>,
     /// Why its frames are refused, if they are.
     pub(crate) refused: Option<String>,
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::Control;
 use super::session::Socket;
 use crate::engine_thread::command::{Command, RingUsage, Usage};
+use crate::key_file::Keys;
 use libexo::engine::ring::{DropReason, Inspection};
 use libexo::ids::{HostId, SessionId};
 use libexo::shm::socket_page::membership_state;
@@ -81,6 +82,10 @@ impl Control {
             "host": name(used.me),
             "transport": settings.transport.name(),
             "protection": settings.protection().to_string(),
+            "keys": self.keys.iter().flat_map(Keys::iter).map(|(role, key)| json!({
+                "role": role.to_string(),
+                "fingerprint": key.fingerprint().to_string(),
+            })).collect::<Vec<_>>(),
             "deliver": settings.deliver,
             "minority": settings.minority,
             "state": ring_state(state),
@@ -120,7 +125,8 @@ impl Control {
                 "holds": known.holds.0,
                 "stores": known.stores.0,
                 "lag": known.lag,
-                "refused": used.refused.get(&known.host),
+                "key": known.key.map(|key| key.to_string()),
+                "refused": known.refused.map(|error| error.to_string()),
             })).collect::<Vec<_>>(),
             "foreign_messages": used.foreign,
             "frames": {

@@ -1,7 +1,7 @@
 //! What the engine thread of a host does beside that of a ring of one: hear, send, and deliver what
 //! others submitted, as far as the logs have room.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use libexo::engine::ring::Ring;
@@ -57,8 +57,6 @@ pub(super) struct Links {
     /// The engine takes no more submissions before frames or time come.
     pub(super) is_full: bool,
     foreign: u64,
-    /// Why frames of a host are refused, as last told.
-    refused: BTreeMap<HostId, String>,
     strangers: Strangers,
 }
 
@@ -118,6 +116,7 @@ impl Links {
             spins,
             keeper,
             probes: _,
+            keys: _,
         } = host;
         if let Some(opener) = keeper {
             network.keep(opener.start(waker.bell())?);
@@ -135,7 +134,6 @@ impl Links {
             parked: None,
             is_full: false,
             foreign: 0,
-            refused: BTreeMap::new(),
             strangers: Strangers::default(),
         };
         Ok((engine, links))
@@ -378,10 +376,8 @@ impl<Tell: Fn()> State<Tell> {
                     self.groups.tell_of_gap();
                 }
                 EngineNotice::Refused { host, error } => {
-                    let links = self.links.as_mut().expect("a ring of several");
-                    let name = links.labels.name(host);
+                    let name = self.names(&[host])[0];
                     tracing::error!(host = name, "frames of this host are refused: {error}");
-                    links.refused.insert(host, error.to_string());
                 }
                 EngineNotice::Unagreed {
                     author,
@@ -445,7 +441,6 @@ impl<Tell: Fn()> State<Tell> {
             inspection: self.engine.inspect()?,
             traffic: links.network.counters(),
             foreign: links.foreign,
-            refused: links.refused.clone(),
         })
     }
 }

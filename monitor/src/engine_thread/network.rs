@@ -26,7 +26,7 @@ use super::envelope::Labels;
 use super::keeper::{self, Keeper};
 use crate::clock;
 use crate::config::{HostSettings, Level, Minority, RingSettings, Spin, TransportKind};
-use crate::key_file::{self, KeyFileError};
+use crate::key_file::{self, KeyFileError, Keys, Role};
 use crate::probe;
 
 /// Frames that one call of the system may bring.
@@ -75,6 +75,8 @@ pub(crate) struct Host {
     pub(super) keeper: Option<keeper::Opener>,
     /// Taken by the control thread: it is none of the engine thread's.
     pub(crate) probes: Option<probe::Opened>,
+    /// The ring's keys as they were read, unless it is open. The control thread's, too.
+    pub(crate) keys: Option<Keys>,
 }
 
 /// The way to the other hosts.
@@ -108,7 +110,8 @@ impl Host {
         let (mut vote, found) = Vote::open(folder.clone())?;
         let boot_inc = boot_inc();
         let stored = stored(found);
-        let protection = protection(ring)?;
+        let keys = read_keys(ring)?;
+        let protection = protection(ring, keys.as_ref());
         let params = Params {
             frame_bytes_max: transport.mtu().min(FRAME_BYTES_MAX),
             level: match ring.deliver {
@@ -177,6 +180,7 @@ impl Host {
             spins: ring.spin == Spin::Always,
             keeper,
             probes: Some(probes),
+            keys,
             network: Network {
                 inbox: Inbox::new(INBOX_SLOTS, transport.mtu()),
                 transport,
@@ -356,18 +360,30 @@ fn macs(me: HostId, hosts: &[HostSettings]) -> Peers<MacAddress> {
     peers(me, others.map(|(host, settings)| (host, mac(settings))))
 }
 
-fn protection(ring: &RingSettings) -> Result<Protection, NetworkError> {
-    let key = || {
-        let path = ring.key_file.as_deref();
-        let key = key_file::read(path.expect("checked when the configuration was read"))?;
-        tracing::info!(key = %key.fingerprint(), "key of the ring");
-        Ok::<_, NetworkError>(key)
-    };
-    Ok(match ring.protection() {
+/// The keys in the ring's file; none in an open ring.
+pub(crate) fn read_keys(ring: &RingSettings) -> Result<Option<Keys>, KeyFileError> {
+    if ring.protection() == Mode::Open {
+        return Ok(None);
+    }
+    let path = ring.key_file.as_deref();
+    let keys = key_file::read(path.expect("checked when the configuration was read"))?;
+    for (role, key) in keys.iter() {
+        let key = key.fingerprint();
+        match role {
+            Role::Current => tracing::info!(%key, "key of the ring"),
+            Role::Next | Role::Old => tracing::info!(%key, %role, "key that is accepted, too"),
+        }
+    }
+    Ok(Some(keys))
+}
+
+fn protection(ring: &RingSettings, keys: Option<&Keys>) -> Protection {
+    let keys = || keys.cloned().expect("a ring that is not open has keys");
+    match ring.protection() {
         Mode::Open => Protection::Open,
-        Mode::Tagged => Protection::Tagged(key()?),
-        Mode::Encrypted => Protection::Encrypted(key()?),
-    })
+        Mode::Tagged => Protection::Tagged(keys()),
+        Mode::Encrypted => Protection::Encrypted(keys()),
+    }
 }
 
 /// The number of the table of hosts.

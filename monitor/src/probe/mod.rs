@@ -32,6 +32,7 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use crate::config::{HostSettings, RingSettings, TransportKind};
 use crate::engine_thread::command::Asked;
+use crate::key_file::Keys;
 use responder::{Facts, Responder};
 
 /// Bytes of each socket buffer: a second's probes of a large ring.
@@ -146,10 +147,19 @@ fn port(ring: &RingSettings, ring_port: u16) -> Result<u16, String> {
     }
 }
 
+/// What the control thread wants of the responder.
+#[derive(Debug)]
+enum Wish {
+    /// A report, for somebody who waits.
+    Report(Asked),
+    /// Probes are sealed and let in with these from now on.
+    ChangeKeys(Keys),
+}
+
 /// The responder's thread, as the control thread sees it.
 #[derive(Debug)]
 pub(crate) struct Prober {
-    asks: Option<Sender<Asked>>,
+    asks: Option<Sender<Wish>>,
     reports: Receiver<(Asked, String)>,
     bell: Arc<OwnedFd>,
     thread: Option<JoinHandle<()>>,
@@ -186,9 +196,18 @@ impl Prober {
 
     /// Asks for a report; it comes later.
     pub(crate) fn ask(&self, asked: Asked) {
+        self.wish(Wish::Report(asked));
+    }
+
+    /// Probes are sealed and let in with other keys.
+    pub(crate) fn change_keys(&self, keys: Keys) {
+        self.wish(Wish::ChangeKeys(keys));
+    }
+
+    fn wish(&self, wish: Wish) {
         if let Some(asks) = &self.asks {
             // An error means that the thread has panicked; who asks runs into his time-out.
-            let _ = asks.send(asked);
+            let _ = asks.send(wish);
         }
         self.ring();
     }

@@ -17,6 +17,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
+use super::Wish;
 use super::packet::{Answer, ECHO_BYTES, Echo, Heard, Question, ROW_BYTES, ROWS_HEAD_BYTES, Row};
 use super::report::{self, Dropped, Measured};
 use super::survey::{COUNT, Survey};
@@ -127,7 +128,7 @@ impl Responder {
     /// Serves until whoever asks is gone.
     pub(super) fn run(
         &mut self,
-        asks: &Receiver<Asked>,
+        asks: &Receiver<Wish>,
         bell: &OwnedFd,
         tell: impl Fn(Asked, String),
     ) {
@@ -137,7 +138,8 @@ impl Responder {
             let _ = rustix::io::read(bell, &mut [0; 8]);
             loop {
                 match asks.try_recv() {
-                    Ok(asked) => self.on_asked(asked, &tell),
+                    Ok(Wish::Report(asked)) => self.on_asked(asked, &tell),
+                    Ok(Wish::ChangeKeys(keys)) => self.guard.change_keys(&keys),
                     Err(TryRecvError::Empty) => break,
                     Err(TryRecvError::Disconnected) => return,
                 }

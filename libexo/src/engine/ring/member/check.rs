@@ -7,6 +7,8 @@ use crate::engine::Violation;
 use crate::engine::marks::Marks;
 use crate::engine::params::TURN_BYTES_LIMIT;
 use crate::ids::{Epoch, HostId, Position};
+use crate::wire::FrameError;
+use crate::wire::key::KeyId;
 
 /// The state of a host as operators and tests see it.
 #[derive(Clone, Debug)]
@@ -89,6 +91,10 @@ pub struct HostLag {
     pub stores: Position,
     /// Positions between `holds` and the tail here.
     pub lag: u64,
+    /// The key that it last sealed with; `None` in an open ring, or when it was not heard.
+    pub key: Option<KeyId>,
+    /// Why its frames are refused, if some were in the last seconds.
+    pub refused: Option<FrameError>,
 }
 
 impl Member {
@@ -142,6 +148,8 @@ impl Member {
                 holds,
                 stores: self.stored[index],
                 lag: tail.0 - holds.0.min(tail.0),
+                key: self.guard.key_of(host),
+                refused: self.disagreement(host),
             }
         };
         HostSet::first(self.hosts).iter().map(lag).collect()
