@@ -194,7 +194,7 @@ fn fill(file: &mut File, keys: &Keys, owned_as: Option<&fs::Metadata>) -> io::Re
 /// A name that was given is on the disk once its folder is.
 fn sync_folder(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| *folder != Path::new(""));
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()
 }
 
 /// Takes away what could not be finished.
@@ -279,7 +279,7 @@ mod tests {
         write(&path, &keys(1), false).expect("a new file");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).expect("our own file");
         std::os::unix::fs::symlink(&path, &link).expect("a link");
-        let added = keys(1).add(Key::from_bytes([2; 32])).expect("a step");
+        let added = keys(1).with_next(Key::from_bytes([2; 32])).expect("a step");
         change(&link, &added).expect("changed");
         assert_eq!(read(&path).expect("changed"), added);
         let found = fs::symlink_metadata(&path).expect("it is there");

@@ -22,7 +22,7 @@ const CHECK_AT: usize = 56;
 pub fn protections() -> [Protection; 3] {
     let keys = || {
         let keys = Keys::from(Key::from_bytes([7; 32]));
-        keys.add(Key::from_bytes([8; 32])).expect("two keys")
+        keys.with_next(Key::from_bytes([8; 32])).expect("two keys")
     };
     [
         Protection::Open,

@@ -29,7 +29,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         since: 4,
     };
     let key = Key::from_bytes([7; 32]);
-    let added = Keys::from(key.clone()).add(Key::from_bytes([8; 32]));
+    let added = Keys::from(key.clone()).with_next(Key::from_bytes([8; 32]));
     let added = added.expect("two keys");
     let switched = added.clone().switch().expect("one waits");
     vec![

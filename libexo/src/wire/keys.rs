@@ -7,7 +7,7 @@
 //! exo-key-1:<digits>:<check> old     is accepted; sealed before the last step
 //! ```
 //!
-//! A change has three steps, each taken by all hosts before any takes the next: [`Keys::add`],
+//! A change has three steps, each taken by all hosts before any takes the next: [`Keys::with_next`],
 //! [`Keys::switch`], [`Keys::drop_old`]. Hosts that are one step apart accept each other; hosts that
 //! are further apart may not.
 //!
@@ -139,7 +139,7 @@ impl Keys {
     /// # Errors
     ///
     /// [`StepError`] unless there is one key, with another id.
-    pub fn add(self, key: Key) -> Result<Self, StepError> {
+    pub fn with_next(self, key: Key) -> Result<Self, StepError> {
         if self.next.is_some() {
             return Err(StepError::NextWaits);
         }
@@ -256,20 +256,20 @@ mod tests {
         let alone = Keys::from(key(1));
         assert_eq!(alone.clone().switch(), Err(StepError::NoNext));
         assert_eq!(alone.clone().drop_old(), Err(StepError::NoOld));
-        assert_eq!(alone.clone().add(key(1)), Err(StepError::Twice));
-        let added = alone.add(key(2)).expect("the first step");
+        assert_eq!(alone.clone().with_next(key(1)), Err(StepError::Twice));
+        let added = alone.with_next(key(2)).expect("the first step");
         assert_eq!(
             roles(&added),
             [(Role::Current, key(1)), (Role::Next, key(2))]
         );
-        assert_eq!(added.clone().add(key(3)), Err(StepError::NextWaits));
+        assert_eq!(added.clone().with_next(key(3)), Err(StepError::NextWaits));
         assert_eq!(added.clone().drop_old(), Err(StepError::NoOld));
         let taken = added.switch().expect("the second step");
         assert_eq!(
             roles(&taken),
             [(Role::Current, key(2)), (Role::Old, key(1))]
         );
-        assert_eq!(taken.clone().add(key(3)), Err(StepError::OldStays));
+        assert_eq!(taken.clone().with_next(key(3)), Err(StepError::OldStays));
         assert_eq!(taken.clone().switch(), Err(StepError::OldStays));
         let done = taken.drop_old().expect("the third step");
         assert_eq!(done, Keys::from(key(2)));
@@ -278,7 +278,7 @@ mod tests {
     #[test]
     fn keys_are_read_as_they_were_written_in_whatever_order() {
         let alone = Keys::from(key(1));
-        let added = alone.clone().add(key(2)).expect("the first step");
+        let added = alone.clone().with_next(key(2)).expect("the first step");
         let taken = added.clone().switch().expect("the second step");
         for keys in [alone, added, taken] {
             let text = keys.reveal();

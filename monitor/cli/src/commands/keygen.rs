@@ -76,7 +76,7 @@ pub(crate) fn run(args: &KeygenArgs, out: &Output) -> anyhow::Result<ExitCode> {
     }
     if let Some(file) = add {
         let key = fresh()?;
-        return step(file, |keys| keys.add(key), out);
+        return step(file, |keys| keys.with_next(key), out);
     }
     if let Some(file) = switch {
         return step(file, Keys::switch, out);
