@@ -174,7 +174,7 @@ fn write(file: &Path, keys: &Keys, replace: bool) -> anyhow::Result<()> {
 fn text(made: &Made<'_>) -> String {
     let file = match (&made.key, made.file) {
         (Some(key), _) => return format!("{key}\n"),
-        (None, file) => file.unwrap_or(Path::new("")),
+        (None, file) => file.unwrap_or_else(|| Path::new("")),
     };
     let mut text = format!(
         "key          {}\nfingerprint  {} (may be read out to compare hosts)\n",
