@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use libexo::control::operator::{self, AskError, Query};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::errors::{FAILED, NO_MONITOR, Stop};
@@ -43,6 +43,8 @@ pub(crate) struct Ring {
     pub(crate) number: u32,
     pub(crate) host: String,
     pub(crate) transport: String,
+    /// How frames to all are sent, where that is chosen.
+    pub(crate) to_all: Option<ToAll>,
     pub(crate) protection: String,
     /// This host's, the one that seals first; nothing in an open ring.
     pub(crate) keys: Vec<Key>,
@@ -63,6 +65,14 @@ pub(crate) struct Ring {
     pub(crate) rotation_ns: u64,
     pub(crate) timeouts: Timeouts,
     pub(crate) hosts: Vec<Host>,
+}
+
+/// The choice of `transport = "auto"`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(crate) struct ToAll {
+    pub(crate) way: String,
+    pub(crate) why: String,
 }
 
 /// One of the ring's keys.

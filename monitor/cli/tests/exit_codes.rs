@@ -101,7 +101,7 @@ impl Answer {
         assert!(err.contains(stderr), "no {stderr:?} in stderr: {err}");
     }
 
-    fn json(&self) -> serde_json::Value {
+    fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap()
     }
 }
@@ -498,10 +498,7 @@ fn version_and_completions_need_nobody() {
     world
         .run("--version")
         .expect(0, env!("CARGO_PKG_VERSION"), "");
-    assert_eq!(
-        world.run("version --json").json()["monitor"],
-        serde_json::Value::Null
-    );
+    assert_eq!(world.run("version --json").json()["monitor"], Value::Null);
     for shell in ["bash", "zsh", "fish"] {
         world
             .run(&format!("completions {shell}"))

@@ -40,7 +40,7 @@ pub use crate::engine_thread::network::NetworkError;
 use crate::engine_thread::network::{Host, read_keys};
 use crate::key_file::Keys;
 use crate::mapped::{self, Mapped};
-use crate::probe::Prober;
+use crate::probe::{Choice, Prober};
 use crate::undertaker::Undertaker;
 pub use listener::ListenError;
 use listener::Listener;
@@ -119,6 +119,8 @@ pub struct Control {
     prober: Result<Prober, String>,
     /// The ring's keys in force; none in an open ring, or without other hosts.
     keys: Option<Keys>,
+    /// With `transport = "auto"`: how frames to all are sent at present.
+    choice: Option<Arc<Choice>>,
     undertaker: Undertaker,
     board: Mapped<Board>,
     board_fd: Descriptor,
@@ -163,6 +165,7 @@ impl Control {
         let mut host = Host::open(&config.ring, &config.hosts)?;
         let probes = host.as_mut().and_then(|host| host.probes.take());
         let keys = host.as_mut().and_then(|host| host.keys.take());
+        let choice = host.as_mut().and_then(|host| host.choice.take());
         let probes = probes.unwrap_or_else(|| Err("there are no other hosts".to_owned()));
         let prober = match probes {
             Ok(responder) => {
@@ -199,6 +202,7 @@ impl Control {
             thread,
             prober,
             keys,
+            choice,
             undertaker,
             board,
             board_fd,

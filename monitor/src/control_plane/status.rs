@@ -75,12 +75,14 @@ impl Control {
                 .get(usize::from(host.0))
                 .map(|host| host.name.as_str())
         };
-        let traffic = &used.traffic;
-        let counted = &state.counters;
         json!({
             "number": settings.number,
             "host": name(used.me),
             "transport": settings.transport.name(),
+            "to_all": self.choice.as_ref().map(|choice| {
+                let (way, why) = choice.told();
+                json!({ "way": way, "why": why })
+            }),
             "protection": settings.protection().to_string(),
             "keys": self.keys.iter().flat_map(Keys::iter).map(|(role, key)| json!({
                 "role": role.to_string(),
@@ -129,19 +131,7 @@ impl Control {
                 "refused": known.refused.map(|error| error.to_string()),
             })).collect::<Vec<_>>(),
             "foreign_messages": used.foreign,
-            "frames": {
-                "sent": traffic.sent.frames,
-                "sent_bytes": traffic.sent.bytes,
-                "received": traffic.received.frames,
-                "received_bytes": traffic.received.bytes,
-                "resent_turns": counted.resends,
-                "gaps_asked_for": counted.nacks,
-                "repaired_turns": counted.repairs,
-                "relayed_turns": counted.relays,
-                "dropped": DropReason::ALL.iter()
-                    .map(|reason| (reason.name().to_owned(), json!(counted.dropped(*reason))))
-                    .collect::<serde_json::Map<_, _>>(),
-            },
+            "frames": frames(used),
         })
     }
 
@@ -218,6 +208,24 @@ impl Control {
             "memberships": memberships,
         })
     }
+}
+
+/// What passed and what was dropped.
+fn frames(used: &RingUsage) -> Value {
+    let (traffic, counted) = (&used.traffic, &used.inspection.counters);
+    json!({
+        "sent": traffic.sent.frames,
+        "sent_bytes": traffic.sent.bytes,
+        "received": traffic.received.frames,
+        "received_bytes": traffic.received.bytes,
+        "resent_turns": counted.resends,
+        "gaps_asked_for": counted.nacks,
+        "repaired_turns": counted.repairs,
+        "relayed_turns": counted.relays,
+        "dropped": DropReason::ALL.iter()
+            .map(|reason| (reason.name().to_owned(), json!(counted.dropped(*reason))))
+            .collect::<serde_json::Map<_, _>>(),
+    })
 }
 
 fn nanoseconds(time: Duration) -> u64 {

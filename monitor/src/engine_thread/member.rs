@@ -117,6 +117,7 @@ impl Links {
             keeper,
             probes: _,
             keys: _,
+            choice: _,
         } = host;
         if let Some(opener) = keeper {
             network.keep(opener.start(waker.bell())?);

@@ -3,6 +3,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use libexo::engine::params::{Params, Times};
@@ -27,7 +28,7 @@ use super::keeper::{self, Keeper};
 use crate::clock;
 use crate::config::{HostSettings, Level, Minority, RingSettings, Spin, TransportKind};
 use crate::key_file::{self, KeyFileError, Keys, Role};
-use crate::probe;
+use crate::probe::{self, Choice};
 
 /// Frames that one call of the system may bring.
 const INBOX_SLOTS: usize = 64;
@@ -77,11 +78,15 @@ pub(crate) struct Host {
     pub(crate) probes: Option<probe::Opened>,
     /// The ring's keys as they were read, unless it is open. The control thread's, too.
     pub(crate) keys: Option<Keys>,
+    /// With `transport = "auto"`: how frames to all are sent at present.
+    pub(crate) choice: Option<Arc<Choice>>,
 }
 
 /// The way to the other hosts.
 pub(super) struct Network {
     transport: Box<dyn Transport + Send>,
+    /// With `transport = "auto"`.
+    choice: Option<Arc<Choice>>,
     inbox: Inbox,
     vote: Vote<Folder>,
     keeper: Option<Keeper>,
@@ -105,7 +110,8 @@ impl Host {
             return Ok(None);
         }
         let me = whoami(ring, hosts)?;
-        let transport = open_transport(me, ring, hosts)?;
+        let choice = (ring.transport == TransportKind::Auto).then(|| Arc::new(Choice::new()));
+        let (transport, has_multicast) = open_transport(me, ring, hosts, choice.as_deref())?;
         let folder = Folder::open(&ring.state)?;
         let (mut vote, found) = Vote::open(folder.clone())?;
         let boot_inc = boot_inc();
@@ -158,10 +164,17 @@ impl Host {
                 inc: engine.inspect().map_or(boot_inc, |state| state.inc),
                 link,
                 frame_bytes_max: params.frame_bytes_max,
+                choice: choice.as_ref().filter(|_| has_multicast),
             })
         });
         if let Err(why) = &probes {
             tracing::warn!(why, "no probes: `exo doctor` cannot look between the hosts");
+            if let Some(choice) = choice.as_ref().filter(|_| has_multicast) {
+                choice.settle(
+                    false,
+                    format!("without probes nobody knows who hears multicast: {why}"),
+                );
+            }
         }
         let names = |host: &HostSettings| (host.name.clone(), host.address.ip());
         let names = hosts.iter().map(names).collect();
@@ -181,7 +194,9 @@ impl Host {
             keeper,
             probes: Some(probes),
             keys,
+            choice: choice.clone(),
             network: Network {
+                choice,
                 inbox: Inbox::new(INBOX_SLOTS, transport.mtu()),
                 transport,
                 vote,
@@ -263,11 +278,14 @@ fn interface_of(address: SocketAddr) -> Option<String> {
         .next()
 }
 
+/// The way to the other hosts, and whether it hears multicast.
 fn open_transport(
     me: HostId,
     ring: &RingSettings,
     hosts: &[HostSettings],
-) -> Result<Box<dyn Transport + Send>, NetworkError> {
+    choice: Option<&Choice>,
+) -> Result<(Box<dyn Transport + Send>, bool), NetworkError> {
+    let mut has_multicast = false;
     let own = hosts[usize::from(me.0)].address;
     let link = || link(me, ring, hosts);
     let udp = |reach| -> Result<Box<dyn Transport + Send>, NetworkError> {
@@ -287,7 +305,22 @@ fn open_transport(
         })?))
     };
     let transport = match ring.transport {
-        TransportKind::UdpMulticast => udp(udp::Reach::Multicast(ring.multicast))?,
+        TransportKind::Auto => match udp(udp::Reach::Multicast(ring.group(own.is_ipv4()))) {
+            Ok(transport) => {
+                has_multicast = true;
+                transport
+            }
+            // A link without multicast, such as a tunnel; what else is wrong is wrong again.
+            Err(error) => {
+                let transport = udp(udp::Reach::FanOut)?;
+                tracing::info!(%error, "no multicast here: frames to all are copies");
+                if let Some(choice) = choice {
+                    choice.settle(false, format!("there is no multicast here: {error}"));
+                }
+                transport
+            }
+        },
+        TransportKind::UdpMulticast => udp(udp::Reach::Multicast(ring.group(own.is_ipv4())))?,
         TransportKind::UdpBroadcast => {
             let to = ring
                 .broadcast
@@ -305,7 +338,7 @@ fn open_transport(
     };
     // For tests of a whole installation on a network that is too good.
     let Some(faults) = std::env::var_os("EXO_RING_FAULTS") else {
-        return Ok(transport);
+        return Ok((transport, has_multicast));
     };
     let faults: Faults = faults
         .to_string_lossy()
@@ -315,7 +348,8 @@ fn open_transport(
         ?faults,
         "frames are lost and changed on purpose (EXO_RING_FAULTS)"
     );
-    Ok(Box::new(Faulty::new(transport, faults, u64::from(me.0))))
+    let transport = Box::new(Faulty::new(transport, faults, u64::from(me.0)));
+    Ok((transport, has_multicast))
 }
 
 /// Name of the interface that carries the frames.
@@ -496,6 +530,10 @@ impl Network {
             // What was promised must be remembered; a host that cannot must not go on.
             panic!("the vote cannot be kept: {error}");
         }
+        let to_all = match &self.choice {
+            Some(choice) if !choice.is_multicast() => Destination::Each,
+            _ => Destination::All,
+        };
         loop {
             self.outgoing.clear();
             while self.outgoing.len() < SEND_BATCH
@@ -507,7 +545,7 @@ impl Network {
                 return;
             }
             for run in self.outgoing.chunk_by(|a, b| a.to == b.to) {
-                let to = run[0].to.map_or(Destination::All, Destination::Host);
+                let to = run[0].to.map_or(to_all, Destination::Host);
                 let mut frames: [&[u8]; SEND_BATCH] = [&[]; SEND_BATCH];
                 for (slot, frame) in frames.iter_mut().zip(run) {
                     *slot = &frame.bytes;

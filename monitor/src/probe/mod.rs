@@ -12,6 +12,7 @@
 //! [`responder::ANSWERS_MAX`] times a second; it surveys at most once a second, whoever asks.
 //! Never here: the ring's own frames; what is wrong with them, `exo ring` says.
 
+mod choice;
 mod packet;
 mod report;
 mod responder;
@@ -33,6 +34,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use crate::config::{HostSettings, RingSettings, TransportKind};
 use crate::engine_thread::command::Asked;
 use crate::key_file::Keys;
+pub(crate) use choice::Choice;
 use responder::{Facts, Responder};
 
 /// Bytes of each socket buffer: a second's probes of a large ring.
@@ -55,6 +57,8 @@ pub(crate) struct Place<'a> {
     pub(crate) link: String,
     /// Longest frame of the ring.
     pub(crate) frame_bytes_max: usize,
+    /// With `transport = "auto"` on a link with multicast: what probes are to choose.
+    pub(crate) choice: Option<&'a Arc<Choice>>,
 }
 
 /// A responder that no thread runs yet, or why there is none.
@@ -71,8 +75,9 @@ pub(crate) fn open(place: &Place<'_>) -> Opened {
             .map_err(|error| error.to_string())?;
     }
     let reach = match place.ring.transport {
-        TransportKind::UdpMulticast => {
-            let group = place.ring.multicast;
+        TransportKind::Auto if place.choice.is_none() => Reach::FanOut,
+        TransportKind::Auto | TransportKind::UdpMulticast => {
+            let group = place.ring.group(own.is_ipv4());
             let port = port(place.ring, group.port())?;
             Reach::Multicast(SocketAddr::new(group.ip(), port))
         }
@@ -118,6 +123,7 @@ pub(crate) fn open(place: &Place<'_>) -> Opened {
         place.protection,
         place.inc,
         transport,
+        place.choice.cloned(),
     )))
 }
 

@@ -124,6 +124,9 @@ fn write(ring: &Ring, text: &mut String) -> std::fmt::Result {
         "ring       {}, over {}, {}",
         ring.number, ring.transport, ring.protection
     )?;
+    if let Some(to_all) = &ring.to_all {
+        writeln!(text, "to all     {}: {}", to_all.way, to_all.why)?;
+    }
     for (index, key) in ring.keys.iter().enumerate() {
         let what = if index == 0 { "key      " } else { "accepts  " };
         writeln!(text, "{what}  {} ({})", key.fingerprint, key.role)?;

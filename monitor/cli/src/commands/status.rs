@@ -64,9 +64,11 @@ fn write(answer: &Answer, text: &mut String) -> std::fmt::Result {
     if let Some(ring) = &status.ring {
         let members = ring.hosts.iter().filter(|host| host.is_member).count();
         let hosts = output::counted(ring.hosts.len(), "host");
+        let to_all = ring.to_all.as_ref();
+        let to_all = to_all.map_or_else(String::new, |it| format!(", to all by {}", it.way));
         writeln!(
             text,
-            "ring       {}: {members} of {hosts} (`exo ring`)",
+            "ring       {}: {members} of {hosts}{to_all} (`exo ring`)",
             ring.state
         )?;
     }
