@@ -19,8 +19,8 @@ use crate::config::values::{
     Wrong, absolute_path, boolean, group_name, id, parse_address, quote, string, word_of,
 };
 
-/// Where the hosts of ring 1 meet by multicast when nobody says otherwise; higher rings have the
-/// addresses behind. Site-local, and no one else's.
+/// Where the hosts of ring 1 meet by multicast when nobody says otherwise; with `auto` higher rings
+/// have the addresses behind. Site-local, and no one else's.
 const MULTICAST_V4: [u8; 4] = [239, 255, 88, 79];
 /// The same with IPv6: the number of the ring is the end.
 const MULTICAST_V6: [u16; 6] = [0xff15, 0, 0, 0, 0, 0x4558];
@@ -59,8 +59,8 @@ pub struct RingSettings {
     /// Interface that carries the frames; when left out, the one that has this host's address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
-    /// Group and port of `auto` and `udp-multicast`, the same on every host. When left out, one
-    /// that follows from `number`: 239.255.88.79:7946 for 1.
+    /// Group and port of `auto` and `udp-multicast`, the same on every host. When left out,
+    /// 239.255.88.79:7946; with `auto` and a `number` above 1 as many addresses behind.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub multicast: Option<SocketAddr>,
@@ -114,26 +114,27 @@ impl Default for RingSettings {
 
 impl RingSettings {
     /// The multicast group and port of hosts whose addresses are IPv4's, or IPv6's: the one that is
-    /// set, else the one that follows from the ring's number.
+    /// set, else with `auto` the one that follows from the ring's number. With `udp-multicast` all
+    /// rings share that of ring 1, so that hosts with different numbers refuse each other by name.
     #[must_use]
     pub fn group(&self, is_v4: bool) -> SocketAddr {
-        let derived = || {
-            let ip = if is_v4 {
-                let [a, b, c, d] = MULTICAST_V4;
-                let behind = (self.number.wrapping_sub(1) & 0xffff).to_be_bytes();
-                let low = u16::from_be_bytes([c, d])
-                    .wrapping_add(u16::from_be_bytes([behind[2], behind[3]]));
-                let [c, d] = low.to_be_bytes();
-                IpAddr::V4(Ipv4Addr::new(a, b, c, d))
-            } else {
-                let [a, b, c, d, e, f] = MULTICAST_V6;
-                let [g, h, i, j] = self.number.to_be_bytes();
-                let number = [[g, h], [i, j]].map(u16::from_be_bytes);
-                IpAddr::V6(Ipv6Addr::new(a, b, c, d, e, f, number[0], number[1]))
-            };
-            SocketAddr::new(ip, MULTICAST_PORT)
+        let number = match self.transport {
+            TransportKind::Auto => self.number,
+            _ => 1,
         };
-        self.multicast.unwrap_or_else(derived)
+        let [g, h, i, j] = number.to_be_bytes();
+        let (high, low) = (u16::from_be_bytes([g, h]), u16::from_be_bytes([i, j]));
+        let ip: IpAddr = if is_v4 {
+            let [a, b, c, d] = MULTICAST_V4;
+            let behind = u16::from_be_bytes([c, d]).wrapping_add(low.wrapping_sub(1));
+            let [c, d] = behind.to_be_bytes();
+            Ipv4Addr::new(a, b, c, d).into()
+        } else {
+            let [a, b, c, d, e, f] = MULTICAST_V6;
+            Ipv6Addr::new(a, b, c, d, e, f, high, low).into()
+        };
+        self.multicast
+            .unwrap_or(SocketAddr::new(ip, MULTICAST_PORT))
     }
 
     /// What is done to frames.

@@ -35,6 +35,8 @@ fn hosts_meet_where_they_are_told_or_where_the_rings_number_leads() {
     assert_eq!(group("number = 2\n", true), "239.255.88.80:7946");
     assert_eq!(group("number = 43442\n", true), "239.255.2.0:7946");
     assert_eq!(group("number = 0\n", true), "239.255.88.78:7946");
+    let fixed = "number = 2\ntransport = \"udp-multicast\"\n";
+    assert_eq!(group(fixed, true), "239.255.88.79:7946");
     assert_eq!(group("", false), "[ff15::4558:0:1]:7946");
     assert_eq!(group("number = 65537\n", false), "[ff15::4558:1:1]:7946");
     assert_eq!(group("multicast = \"239.1.1.1:5\"\n", true), "239.1.1.1:5");
