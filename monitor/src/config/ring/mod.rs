@@ -134,7 +134,7 @@ impl RingSettings {
             Ipv6Addr::new(a, b, c, d, e, f, high, low).into()
         };
         self.multicast
-            .unwrap_or(SocketAddr::new(ip, MULTICAST_PORT))
+            .unwrap_or_else(|| SocketAddr::new(ip, MULTICAST_PORT))
     }
 
     /// What is done to frames.
