@@ -60,8 +60,8 @@ fn frame(frame_bytes: usize) {
     let mut steps = vec![Step::new("copy".to_owned(), Copying::new(&open))];
     for protection in [
         Protection::Open,
-        Protection::Tagged(key()),
-        Protection::Encrypted(key()),
+        Protection::Tagged(key().into()),
+        Protection::Encrypted(key().into()),
     ] {
         let mode = protection.mode();
         let sealing = Sealing::new(&open, &protection);

@@ -97,7 +97,7 @@ fn main() -> Fallible<()> {
     let key = Key::from_bytes([7; 32]);
     let protection = match protection.as_str() {
         "open" => Protection::Open,
-        "tagged" => Protection::Tagged(key),
+        "tagged" => Protection::Tagged(key.into()),
         other => return Err(format!("{other} is neither tagged nor open").into()),
     };
     let macs = namespaces

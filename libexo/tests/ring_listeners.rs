@@ -334,7 +334,7 @@ fn a_listener_behind_everything_retained_is_told_and_goes_on_from_the_present() 
 
 #[test]
 fn a_listener_whose_clock_and_record_are_behind_is_heard_again() {
-    let key = Protection::Tagged(Key::from_bytes([7; 32]));
+    let key = Protection::Tagged(Key::from_bytes([7; 32]).into());
     let mut net = Net::new(3, 1, Params::default(), key);
     net.run_for(SECOND);
     net.submit(0, b"one");

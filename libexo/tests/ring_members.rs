@@ -512,7 +512,7 @@ fn a_host_that_restarts_before_it_belongs_to_anything_counts() {
 fn a_host_that_starts_below_its_known_incarnation_goes_above_it() {
     for protection in [
         Protection::Open,
-        Protection::Tagged(Key::from_bytes([7; 32])),
+        Protection::Tagged(Key::from_bytes([7; 32]).into()),
     ] {
         let mut net = Net::new(3, Params::default(), None);
         let protected = |setup: &mut Setup| setup.protection = protection.clone();

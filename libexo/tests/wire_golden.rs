@@ -137,7 +137,10 @@ fn frames() -> Vec<(&'static str, Vec<u8>)> {
         Guard::new(protection, RING, HostId(2), 3, 1000).seal(&mut bytes);
         bytes
     };
-    let (tagged, encrypted) = (Protection::Tagged(key.clone()), Protection::Encrypted(key));
+    let (tagged, encrypted) = (
+        Protection::Tagged(key.clone().into()),
+        Protection::Encrypted(key.into()),
+    );
     let frame = |kind, body: &[u8]| emit(&header(kind), body);
     vec![
         (
@@ -260,7 +263,7 @@ fn an_encrypted_golden_frame_is_read_with_its_key() {
     let frame = Frame::parse(bytes.0, RING).expect("well formed");
     let open = Frame::parse(bytes.1, RING).expect("well formed");
     assert_ne!(frame.payload, open.payload);
-    let protection = Protection::Encrypted(Key::from_bytes([7; 32]));
+    let protection = Protection::Encrypted(Key::from_bytes([7; 32]).into());
     let mut plain = Vec::new();
     let mut guard = Guard::new(&protection, RING, HostId(0), 3, 1);
     let opened = guard.open(HostId(2), frame, bytes.0, &mut plain);

@@ -30,7 +30,10 @@ fn guard(protection: &Protection, me: u8) -> Guard {
 
 /// Both ways to seal, with the same key.
 fn seals() -> impl Strategy<Value = Protection> {
-    let (tagged, encrypted) = (Protection::Tagged(key(3)), Protection::Encrypted(key(3)));
+    let (tagged, encrypted) = (
+        Protection::Tagged(key(3).into()),
+        Protection::Encrypted(key(3).into()),
+    );
     prop_oneof![Just(tagged), Just(encrypted)]
 }
 
@@ -301,7 +304,7 @@ proptest! {
 
     #[test]
     fn hosts_that_are_configured_differently_refuse_each_other_by_name(header in headers()) {
-        let all = [Protection::Open, Protection::Tagged(key(3)), Protection::Encrypted(key(3))];
+        let all = [Protection::Open, Protection::Tagged(key(3).into()), Protection::Encrypted(key(3).into())];
         for sealer in &all {
             for opener in &all {
                 let mut bytes = emit(&Header { src: HostId(1), ..header }, b"payload");
@@ -318,8 +321,8 @@ proptest! {
             }
         }
         for (sealer, opener) in [
-            (Protection::Tagged(key(3)), Protection::Tagged(key(4))),
-            (Protection::Encrypted(key(3)), Protection::Encrypted(key(4))),
+            (Protection::Tagged(key(3).into()), Protection::Tagged(key(4).into())),
+            (Protection::Encrypted(key(3).into()), Protection::Encrypted(key(4).into())),
         ] {
             let mut bytes = emit(&header, b"payload");
             guard(&sealer, 1).seal(&mut bytes);

@@ -33,7 +33,7 @@ fn setup(me: u8) -> Setup {
         stored: None,
         seed: u64::from(me),
         params: Params::default(),
-        protection: Protection::Tagged(key(1)),
+        protection: Protection::Tagged(key(1).into()),
     }
 }
 
@@ -122,7 +122,7 @@ fn two(change: impl FnOnce(&mut Setup)) -> [Host; 2] {
 
 #[test]
 fn hosts_with_different_keys_refuse_each_other_by_name() {
-    let hosts = two(|other| other.protection = Protection::Tagged(key(2)));
+    let hosts = two(|other| other.protection = Protection::Tagged(key(2).into()));
     let ids = [1, 2].map(|byte| key(byte).fingerprint().id());
     let error = |found: usize, own: usize| {
         let (found, own) = (ids[found], ids[own]);
@@ -135,7 +135,7 @@ fn hosts_with_different_keys_refuse_each_other_by_name() {
 fn hosts_that_protect_frames_differently_refuse_each_other_by_name() {
     let modes = [
         (Protection::Open, Mode::Open),
-        (Protection::Encrypted(key(1)), Mode::Encrypted),
+        (Protection::Encrypted(key(1).into()), Mode::Encrypted),
     ];
     for (protection, mode) in modes {
         let hosts = two(|other| other.protection = protection);
@@ -164,8 +164,8 @@ fn hosts_of_different_rings_refuse_each_other_by_name() {
 fn two_hosts_with_one_number_refuse_each_other_by_name() {
     for protection in [
         Protection::Open,
-        Protection::Tagged(key(1)),
-        Protection::Encrypted(key(1)),
+        Protection::Tagged(key(1).into()),
+        Protection::Encrypted(key(1).into()),
     ] {
         let mut twins = [setup(2), setup(2)];
         for twin in &mut twins {
@@ -202,11 +202,14 @@ fn probe(protection: &Protection, sender: u8) -> Vec<u8> {
 
 #[test]
 fn a_refused_frame_costs_no_memory() {
-    for protection in [Protection::Tagged(key(1)), Protection::Encrypted(key(1))] {
+    for protection in [
+        Protection::Tagged(key(1).into()),
+        Protection::Encrypted(key(1).into()),
+    ] {
         let good = probe(&protection, 1);
         let mut bad = vec![
             probe(&Protection::Open, 1),
-            probe(&Protection::Tagged(key(2)), 1),
+            probe(&Protection::Tagged(key(2).into()), 1),
             probe(&protection, 0),
             probe(&protection, 2),
             vec![0; 70],

@@ -7,6 +7,7 @@ use libexo::wire::body::{
     emit_nack, parse_nack, push_fetched,
 };
 use libexo::wire::key::Key;
+use libexo::wire::keys::Keys;
 use libexo::wire::{Flags, Frame, Header, HostSet, Kind, RingId, batch, emit};
 
 /// The ring of all inputs.
@@ -17,13 +18,16 @@ pub const RING: RingId = RingId {
 /// Where a frame's check stands.
 const CHECK_AT: usize = 56;
 
-/// The three ways to protect a ring.
+/// The three ways to protect a ring, with a key that is being changed.
 pub fn protections() -> [Protection; 3] {
-    let key = || Key::from_bytes([7; 32]);
+    let keys = || {
+        let keys = Keys::from(Key::from_bytes([7; 32]));
+        keys.with_next(Key::from_bytes([8; 32])).expect("two keys")
+    };
     [
         Protection::Open,
-        Protection::Tagged(key()),
-        Protection::Encrypted(key()),
+        Protection::Tagged(keys()),
+        Protection::Encrypted(keys()),
     ]
 }
 

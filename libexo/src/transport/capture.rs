@@ -238,7 +238,7 @@ fn packet_head(
         place.copy_from_slice(&value.to_le_bytes()[..4]);
     }
     let to = match to {
-        Destination::All => MacAddress::EXO,
+        Destination::All | Destination::Each => MacAddress::EXO,
         Destination::Host(host) => station(host),
     };
     head[28..34].copy_from_slice(&to.0);

@@ -14,6 +14,8 @@ pub enum Destination {
     Host(HostId),
     /// All peers. This host does not hear its own frames.
     All,
+    /// All peers, each by a copy of its own, also where [`Destination::All`] is one frame to a group.
+    Each,
 }
 
 /// An Ethernet address.

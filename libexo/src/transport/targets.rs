@@ -8,7 +8,9 @@ use crate::quorum::HOSTS_MAX;
 /// The target of each destination, made once.
 #[derive(Debug)]
 pub(super) struct Targets {
-    all: Vec<Target>,
+    /// The group, if there is one.
+    group: Option<Target>,
+    each: Vec<Target>,
     hosts: Vec<Option<Target>>,
 }
 
@@ -19,21 +21,25 @@ impl Targets {
         group: Option<A>,
         target: impl Fn(A) -> Target,
     ) -> Self {
-        let all = match group {
-            Some(to) => vec![target(to)],
-            None => peers.others().map(|(_, to)| target(to)).collect(),
-        };
         let mut hosts = vec![None; HOSTS_MAX];
         for (host, to) in peers.others() {
             hosts[usize::from(host.0)] = Some(target(to));
         }
-        Self { all, hosts }
+        Self {
+            group: group.map(&target),
+            each: peers.others().map(|(_, to)| target(to)).collect(),
+            hosts,
+        }
     }
 
     /// Where frames for `to` go.
     pub(super) fn of(&self, to: Destination) -> Result<&[Target], SendError> {
         match to {
-            Destination::All => Ok(&self.all),
+            Destination::All => Ok(self
+                .group
+                .as_ref()
+                .map_or(&self.each, core::slice::from_ref)),
+            Destination::Each => Ok(&self.each),
             Destination::Host(host) => self.hosts[usize::from(host.0)]
                 .as_ref()
                 .map(core::slice::from_ref)

@@ -20,6 +20,8 @@
 //! grows over restarts, too. Whoever has the master key can speak as any host: this stops
 //! outsiders, not a corrupt member.
 //!
+//! A guard seals with one key and accepts several ([`super::keys`]), told apart by the key id.
+//!
 //! Deviation from the specification: there the tag is the author's and its key belongs to
 //! generation and incarnation, so that forwarders must keep every tag. A replayed frame is to the
 //! protocol a late duplicate, which it must bear anyway.
@@ -31,7 +33,8 @@ use super::header::{
     CHECK_AT, Flags, Frame, HEADER_BYTES, Header, Kind, RingId, TAG_AT, TAG_BYTES, TRAILER_BYTES,
     write_check,
 };
-use super::key::{Key, KeyId};
+use super::key::{Fingerprint, Key, KeyId};
+use super::keys::Keys;
 use crate::ids::HostId;
 use crate::planted::{self, Mistake};
 
@@ -49,13 +52,13 @@ pub enum Protection {
     #[default]
     Open,
     /// Frames carry a tag; they can be read on the way and not altered.
-    Tagged(Key),
+    Tagged(Keys),
     /// Payloads are encrypted, too. Headers stay readable.
-    Encrypted(Key),
+    Encrypted(Keys),
 }
 
 impl Protection {
-    /// Its name without the key.
+    /// Its name without the keys.
     #[must_use]
     pub const fn mode(&self) -> Mode {
         match self {
@@ -134,12 +137,12 @@ pub enum AuthError {
     },
     /// Another key made the tag.
     #[error(
-        "it has key {found}, not ours, {own} (copy one key file to all hosts; exo keygen --fingerprint FILE shows whose is which)"
+        "it has key {found}, which is not accepted here, where {own} is in use (copy one key file to all hosts and reload; exo keygen --fingerprint FILE shows whose is which)"
     )]
     Key {
         /// The first half of its fingerprint.
         found: KeyId,
-        /// The first half of our key's fingerprint.
+        /// That of the key that this host seals with.
         own: KeyId,
     },
     /// The sender is no host of the ring.
@@ -175,11 +178,50 @@ pub enum AuthError {
 #[derive(Debug)]
 pub struct Guard {
     mode: Mode,
-    key_id: KeyId,
+    place: Place,
     me: HostId,
+    /// One for all keys: a key that was taken away and comes back meets no nonce again.
     counter: u64,
-    /// By host; empty in an open ring.
+    /// The one that seals first; empty in an open ring.
+    keys: Vec<Accepted>,
+    /// Which key each host last sealed with.
+    heard: Vec<Option<KeyId>>,
+}
+
+/// What keys of senders are made from, beside the ring's key.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    context: &'static str,
+    ring: u32,
+    hosts: usize,
+}
+
+/// One of the ring's keys, for all its senders.
+#[derive(Debug)]
+struct Accepted {
+    id: KeyId,
+    fingerprint: Fingerprint,
+    /// By host. Windows are each key's own: who has an old key moves none of a new one.
     senders: Vec<Sender>,
+}
+
+impl Accepted {
+    fn new(place: Place, key: &Key) -> Self {
+        let sender = |host| Sender {
+            cipher: Box::new(Cipher::new(&key.derive(
+                place.context,
+                place.ring,
+                HostId(host),
+            ))),
+            window: ReplayWindow::default(),
+        };
+        let fingerprint = key.fingerprint();
+        Self {
+            id: fingerprint.id(),
+            fingerprint,
+            senders: (0..=u8::MAX).take(place.hosts).map(sender).collect(),
+        }
+    }
 }
 
 struct Sender {
@@ -223,23 +265,53 @@ impl Guard {
         hosts: usize,
         inc: u64,
     ) -> Self {
-        let (context, key) = match protection {
+        let (context, keys) = match protection {
             Protection::Open => (tagged, None),
-            Protection::Tagged(key) => (tagged, Some(key)),
-            Protection::Encrypted(key) => (encrypted, Some(key)),
+            Protection::Tagged(keys) => (tagged, Some(keys)),
+            Protection::Encrypted(keys) => (encrypted, Some(keys)),
         };
-        let sender = |key: &Key, host| Sender {
-            cipher: Box::new(Cipher::new(&key.derive(context, ring.number, HostId(host)))),
-            window: ReplayWindow::default(),
-        };
-        let all = (0..=u8::MAX).take(hosts);
-        Self {
+        let mut guard = Self {
             mode: protection.mode(),
-            key_id: key.map_or(KeyId([0; 4]), |key| key.fingerprint().id()),
+            place: Place {
+                context,
+                ring: ring.number,
+                hosts,
+            },
             me,
             counter: inc,
-            senders: key.map_or_else(Vec::new, |key| all.map(|host| sender(key, host)).collect()),
+            keys: Vec::new(),
+            heard: vec![None; hosts],
+        };
+        if let Some(keys) = keys {
+            guard.change_keys(keys);
         }
+        guard
+    }
+
+    /// Seals and accepts with `keys` from now on; those that stay keep what was seen under them.
+    /// Nothing in an open ring.
+    pub fn change_keys(&mut self, keys: &Keys) {
+        if self.mode == Mode::Open {
+            return;
+        }
+        let mut earlier = core::mem::take(&mut self.keys);
+        let accepted = |(_, key): (_, &Key)| {
+            let is_same = |it: &Accepted| it.fingerprint == key.fingerprint();
+            match earlier.iter().position(is_same) {
+                Some(index) => earlier.swap_remove(index),
+                None => Accepted::new(self.place, key),
+            }
+        };
+        self.keys = keys.iter().map(accepted).collect();
+    }
+
+    /// The key that `host` seals with, as far as its frames told; for this host the one in force.
+    #[must_use]
+    pub fn key_of(&self, host: HostId) -> Option<KeyId> {
+        if host == self.me {
+            return self.keys.first().map(|key| key.id);
+        }
+        self.heard.get(usize::from(host.0)).copied().flatten()
     }
 
     /// Counters go on above `inc`, if they are not there yet.
@@ -256,8 +328,12 @@ impl Guard {
     /// The highest counter of a host that was let in; 0 for none, and in an open ring.
     #[must_use]
     pub fn highest(&self, host: HostId) -> u64 {
-        let sender = self.senders.get(usize::from(host.0));
-        sender.map_or(0, |sender| sender.window.highest)
+        let senders = self.keys.iter().map(|key| &key.senders);
+        let of_host = senders.filter_map(|senders| senders.get(usize::from(host.0)));
+        of_host
+            .map(|sender| sender.window.highest)
+            .max()
+            .unwrap_or(0)
     }
 
     /// What this guard does to frames.
@@ -268,13 +344,14 @@ impl Guard {
 
     /// Turns a frame that [`super::emit`] made into what goes on the network.
     pub fn seal(&mut self, bytes: &mut Vec<u8>) {
-        let Some(own) = self.senders.get(usize::from(self.me.0)) else {
+        let Some(key) = self.keys.first() else {
             return write_check(bytes); // an open ring
         };
+        let own = &key.senders[usize::from(self.me.0)];
         self.counter += 1;
         bytes[4] |= self.mode.flags().0.to_le_bytes()[0];
         let mut trailer = [0; TAG_AT];
-        trailer[..4].copy_from_slice(&self.key_id.0);
+        trailer[..4].copy_from_slice(&key.id.0);
         trailer[4] = self.me.0;
         trailer[8..].copy_from_slice(&self.counter.to_le_bytes());
         let (head, payload) = bytes
@@ -311,12 +388,12 @@ impl Guard {
         let Some(trailer) = frame.trailer else {
             return self.open_untagged(from, frame);
         };
-        let (found, own) = (KeyId(part(trailer, 0)), self.key_id);
-        if found != own {
+        let (found, own) = (KeyId(part(trailer, 0)), self.keys[0].id);
+        let Some(key) = self.keys.iter_mut().find(|key| key.id == found) else {
             return Err(AuthError::Key { found, own });
-        }
+        };
         let says = trailer[4];
-        let Some(sender) = self.senders.get_mut(usize::from(says)) else {
+        let Some(sender) = key.senders.get_mut(usize::from(says)) else {
             return Err(AuthError::Sender { found: says });
         };
         let tag = part(trailer, TAG_AT);
@@ -339,6 +416,7 @@ impl Guard {
         }
         who(self.me, from, HostId(says))?;
         sender.window.admit(u64::from_le_bytes(part(trailer, 8)))?;
+        self.heard[usize::from(says)] = Some(found);
         Ok(Frame {
             header: without_seal(frame.header),
             payload,

@@ -1,4 +1,5 @@
-//! The secret that all hosts of a ring share, and the one line of text that it is kept in.
+//! The secret that all hosts of a ring share, and the one line of text that it is kept in. Several
+//! of them, while it is being changed: [`super::keys`].
 //!
 //! ```text
 //! exo-key-1:<64 hexadecimal digits: the key>:<8 digits: their check>
@@ -77,7 +78,7 @@ pub enum KeyError {
     #[error("the key is empty (make one with exo keygen, or copy the other hosts' file)")]
     Empty,
     /// More than one line.
-    #[error("there is more than one line (a key file holds one key and nothing else)")]
+    #[error("there is more than one line (a key is one line)")]
     Lines,
     /// It does not begin as a key does.
     #[error("this is no key: it does not begin with {PREFIX} (exo keygen makes keys)")]

@@ -18,6 +18,7 @@ pub mod digest;
 pub mod header;
 pub mod hosts;
 pub mod key;
+pub mod keys;
 pub mod memory;
 mod reader;
 pub mod record;

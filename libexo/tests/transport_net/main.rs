@@ -17,7 +17,7 @@ use std::net::TcpStream;
 use std::process::Command;
 use std::time::Duration;
 
-use checks::{Any, all, check, connect, expect, now, send, wait};
+use checks::{Any, all, check, connect, expect, now, pump, send, wait};
 use libexo::ids::HostId;
 use libexo::time::Timestamp;
 use libexo::transport::capture::Capture;
@@ -65,6 +65,30 @@ fn udp_copies_reach_all_others() {
         let open = |host| world.udp(host, peers(host, ip4), udp::Reach::FanOut);
         check("UDP copies", &mut all(open));
     });
+}
+
+#[test]
+fn a_copy_to_each_is_heard_where_one_frame_would_reach_all() {
+    in_namespace(
+        "a_copy_to_each_is_heard_where_one_frame_would_reach_all",
+        |world| {
+            let group = "239.77.0.1:7001".parse().expect("an address");
+            let open = |host| world.udp(host, peers(host, ip4), udp::Reach::Multicast(group));
+            let mut hosts = all(open);
+            let others = u64::from(HOSTS - 1);
+            for (to, copies) in [(Destination::All, 1), (Destination::Each, others)] {
+                let before = hosts[0].counters().sent.frames;
+                hosts[0].send(to, &[b"frame"]).expect("a short one");
+                assert_eq!(hosts[0].counters().sent.frames - before, copies, "{to:?}");
+                let mut heard = vec![0; hosts.len()];
+                pump(&mut hosts, |host, inbox| {
+                    assert!(inbox.iter().all(|it| it == (HostId(0), &b"frame"[..])));
+                    heard[host] += inbox.len();
+                    heard[1..].iter().all(|count| *count == 1)
+                });
+            }
+        },
+    );
 }
 
 #[test]

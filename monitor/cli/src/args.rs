@@ -46,6 +46,8 @@ pub(crate) enum Command {
     Status,
     /// The hosts that order together, and how this one stands among them.
     Ring(ring::RingArgs),
+    /// Have the monitor read its configuration and the ring's keys again.
+    Reload,
     /// How long a message takes through the order, without any program seeing it.
     Ping(ping::PingArgs),
     /// The groups, with their order's progress.
@@ -59,7 +61,7 @@ pub(crate) enum Command {
     /// Check, show or describe the configuration.
     #[command(subcommand)]
     Config(config::ConfigCommand),
-    /// Make the key that the hosts of a ring share.
+    /// Make the key that the hosts of a ring share, or change it while they run.
     Keygen(keygen::KeygenArgs),
     /// Whether this machine is fit for Exo, and the network between the hosts of its ring.
     Doctor,

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use libexo::control::operator::{self, AskError, Query};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::errors::{FAILED, NO_MONITOR, Stop};
@@ -43,7 +43,11 @@ pub(crate) struct Ring {
     pub(crate) number: u32,
     pub(crate) host: String,
     pub(crate) transport: String,
+    /// How frames to all are sent, where that is chosen.
+    pub(crate) to_all: Option<ToAll>,
     pub(crate) protection: String,
+    /// This host's, the one that seals first; nothing in an open ring.
+    pub(crate) keys: Vec<Key>,
     pub(crate) deliver: String,
     pub(crate) state: String,
     /// This host only listens: its programs cannot send.
@@ -70,6 +74,22 @@ impl Ring {
     pub(crate) fn voters(&self) -> impl Iterator<Item = &Host> {
         self.hosts.iter().filter(|host| !host.listens)
     }
+}
+
+/// The choice of `transport = "auto"`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(crate) struct ToAll {
+    pub(crate) way: String,
+    pub(crate) why: String,
+}
+
+/// One of the ring's keys.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Key {
+    pub(crate) role: String,
+    pub(crate) fingerprint: String,
 }
 
 /// Times in force, which follow what was measured.
@@ -99,6 +119,8 @@ pub(crate) struct Host {
     pub(crate) is_member: bool,
     /// It only listens: it is never a member, and counts for no majority.
     pub(crate) listens: bool,
+    /// The key that it last sealed with.
+    pub(crate) key: Option<String>,
     /// Why its frames are refused, if they are.
     pub(crate) refused: Option<String>,
 }

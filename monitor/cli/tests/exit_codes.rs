@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -100,7 +101,7 @@ impl Answer {
         assert!(err.contains(stderr), "no {stderr:?} in stderr: {err}");
     }
 
-    fn json(&self) -> serde_json::Value {
+    fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap()
     }
 }
@@ -497,10 +498,7 @@ fn version_and_completions_need_nobody() {
     world
         .run("--version")
         .expect(0, env!("CARGO_PKG_VERSION"), "");
-    assert_eq!(
-        world.run("version --json").json()["monitor"],
-        serde_json::Value::Null
-    );
+    assert_eq!(world.run("version --json").json()["monitor"], Value::Null);
     for shell in ["bash", "zsh", "fish"] {
         world
             .run(&format!("completions {shell}"))
@@ -588,4 +586,59 @@ fn keygen_prints_a_key_where_no_file_is_named() {
     let filed = world.run("keygen --json --out @/key").json();
     assert!(filed["key"].is_null());
     assert_eq!(filed["fingerprint"].as_str().unwrap().len(), 19);
+}
+
+#[test]
+fn keygen_takes_the_steps_of_a_change_in_their_order_only() {
+    let world = World::new();
+    world.run("keygen --out @/key").expect(0, "fingerprint", "");
+    let keys = || {
+        let shown = world.run("keygen --json --fingerprint @/key").json();
+        let keys = shown["keys"].as_array().unwrap().clone();
+        let word = |key: &Value, field: &str| key[field].as_str().unwrap().to_owned();
+        let all = keys.iter();
+        all.map(|key| (word(key, "role"), word(key, "fingerprint")))
+            .collect::<Vec<_>>()
+    };
+    let first = keys()[0].1.clone();
+    for early in ["--switch", "--drop"] {
+        let refused = world.run(&format!("keygen {early} @/key"));
+        refused.expect(1, "", "exo keygen --add");
+    }
+    world.run("keygen --add @/key").expect(0, "exo reload", "");
+    let added = keys();
+    let second = added[1].1.clone();
+    assert_eq!(
+        added,
+        [
+            ("current".into(), first.clone()),
+            ("next".into(), second.clone())
+        ]
+    );
+    for early in ["--add", "--drop"] {
+        let refused = world.run(&format!("keygen {early} @/key"));
+        refused.expect(1, "", "exo keygen --switch");
+    }
+    let switched = world.run("keygen --switch @/key");
+    switched.expect(0, "exo keygen --drop", "");
+    assert_eq!(
+        keys(),
+        [("current".into(), second.clone()), ("old".into(), first)]
+    );
+    for early in ["--add", "--switch"] {
+        let refused = world.run(&format!("keygen {early} @/key"));
+        refused.expect(1, "", "exo keygen --drop");
+    }
+    world.run("keygen --drop @/key").expect(0, &second, "");
+    assert_eq!(keys(), [("current".into(), second)]);
+    world
+        .run("keygen --add @/none")
+        .expect(1, "", "cannot read");
+    world
+        .run("keygen --add @/key --force")
+        .expect(2, "", "--force");
+    world
+        .run("keygen --add @/key --drop @/key")
+        .expect(2, "", "--drop");
+    world.run("reload").expect(3, "", "no monitor");
 }

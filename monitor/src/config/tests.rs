@@ -652,6 +652,7 @@ fn any_config() -> impl Strategy<Value = Config> {
 
 fn any_ring() -> impl Strategy<Value = (RingSettings, Vec<HostSettings>)> {
     let transport = prop_oneof![
+        Just(TransportKind::Auto),
         Just(TransportKind::UdpMulticast),
         Just(TransportKind::UdpBroadcast),
         Just(TransportKind::UdpCopies),

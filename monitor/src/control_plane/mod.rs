@@ -36,10 +36,11 @@ use crate::config::{Arguments, Config, GroupSettings, Loaded};
 use crate::engine_thread::EngineThread;
 use crate::engine_thread::command::{Command, EngineHandle, Notice};
 use crate::engine_thread::envelope::are_one;
-use crate::engine_thread::network::Host;
 pub use crate::engine_thread::network::NetworkError;
+use crate::engine_thread::network::{Host, read_keys};
+use crate::key_file::Keys;
 use crate::mapped::{self, Mapped};
-use crate::probe::Prober;
+use crate::probe::{Choice, Prober};
 use crate::undertaker::Undertaker;
 pub use listener::ListenError;
 use listener::Listener;
@@ -116,6 +117,10 @@ pub struct Control {
     thread: EngineThread,
     /// Probes between hosts, or why there are none.
     prober: Result<Prober, String>,
+    /// The ring's keys in force; none in an open ring, or without other hosts.
+    keys: Option<Keys>,
+    /// With `transport = "auto"`: how frames to all are sent at present.
+    choice: Option<Arc<Choice>>,
     undertaker: Undertaker,
     board: Mapped<Board>,
     board_fd: Descriptor,
@@ -159,6 +164,8 @@ impl Control {
         let waker = Arc::new(waker);
         let mut host = Host::open(&config.ring, &config.hosts)?;
         let probes = host.as_mut().and_then(|host| host.probes.take());
+        let keys = host.as_mut().and_then(|host| host.keys.take());
+        let choice = host.as_mut().and_then(|host| host.choice.take());
         let probes = probes.unwrap_or_else(|| Err("there are no other hosts".to_owned()));
         let prober = match probes {
             Ok(responder) => {
@@ -194,6 +201,8 @@ impl Control {
             engine,
             thread,
             prober,
+            keys,
+            choice,
             undertaker,
             board,
             board_fd,
@@ -678,8 +687,8 @@ impl Control {
     }
 
     /// Reads the configuration again. What is wrong with a new one is logged, and the old one
-    /// stays whole. Groups can be added and their policies changed; nothing else changes while
-    /// the monitor runs.
+    /// stays whole. Groups can be added and their policies changed, and the file with the ring's
+    /// keys is read again; nothing else changes while the monitor runs.
     fn reload(&mut self) -> Result<(), String> {
         let path = self.config_path.clone();
         let loaded = crate::config::load(path.as_deref(), path.is_some(), &self.arguments)
@@ -687,6 +696,7 @@ impl Control {
                 tracing::error!(%errors, "new configuration refused: the old one stays");
                 errors.to_string()
             })?;
+        self.reload_keys()?;
         for settings in &loaded.config.groups {
             let known = self
                 .groups
@@ -733,6 +743,31 @@ impl Control {
             ..loaded.config
         };
         tracing::info!("configuration reloaded");
+        Ok(())
+    }
+
+    /// Reads the ring's keys again, from the file that was named at the start.
+    fn reload_keys(&mut self) -> Result<(), String> {
+        let Some(earlier) = &self.keys else {
+            return Ok(());
+        };
+        let found = read_keys(&self.config.ring).map_err(|error| {
+            tracing::error!(%error, "keys refused: nothing is changed");
+            error.to_string()
+        })?;
+        let Some(keys) = found.filter(|found| found != earlier) else {
+            return Ok(());
+        };
+        let changed = self.engine.ask(|done| Command::ChangeKeys {
+            keys: keys.clone(),
+            done,
+        });
+        changed.ok_or("the engine thread has stopped")?;
+        if let Ok(prober) = &self.prober {
+            prober.change_keys(keys.clone());
+        }
+        tracing::info!(keys = ?keys, "keys of the ring changed");
+        self.keys = Some(keys);
         Ok(())
     }
 

@@ -6,8 +6,10 @@ use serde_json::{Value, json};
 
 use super::Control;
 use super::session::Socket;
+use crate::config::HostSettings;
 use crate::engine_thread::command::{Command, RingUsage, Usage};
-use libexo::engine::ring::{DropReason, Inspection};
+use crate::key_file::Keys;
+use libexo::engine::ring::{DropReason, HostLag, Inspection};
 use libexo::ids::{HostId, SessionId};
 use libexo::shm::socket_page::membership_state;
 use libexo::sync::Ordering;
@@ -74,13 +76,19 @@ impl Control {
                 .get(usize::from(host.0))
                 .map(|host| host.name.as_str())
         };
-        let traffic = &used.traffic;
-        let counted = &state.counters;
         json!({
             "number": settings.number,
             "host": name(used.me),
             "transport": settings.transport.name(),
+            "to_all": self.choice.as_ref().map(|choice| {
+                let (way, why) = choice.told();
+                json!({ "way": way, "why": why })
+            }),
             "protection": settings.protection().to_string(),
+            "keys": self.keys.iter().flat_map(Keys::iter).map(|(role, key)| json!({
+                "role": role.to_string(),
+                "fingerprint": key.fingerprint().to_string(),
+            })).collect::<Vec<_>>(),
             "deliver": settings.deliver,
             "minority": settings.minority,
             "state": ring_state(state),
@@ -112,36 +120,9 @@ impl Control {
                 "join_ns": nanoseconds(state.timeouts.join),
                 "park_ns": nanoseconds(state.timeouts.park),
             },
-            "hosts": (0..=u8::MAX).map(HostId).zip(hosts).map(|(id, host)| {
-                // Nothing is known of how far listeners are.
-                let known = state.hosts.iter().find(|known| known.host == id);
-                json!({
-                    "id": id.0,
-                    "name": host.name,
-                    "address": host.address.to_string(),
-                    "listens": host.listens,
-                    "is_member": known.is_some_and(|known| known.is_member),
-                    "is_known": known.is_some_and(|known| known.inc != 0),
-                    "holds": known.map_or(0, |known| known.holds.0),
-                    "stores": known.map_or(0, |known| known.stores.0),
-                    "lag": known.map_or(0, |known| known.lag),
-                    "refused": used.refused.get(&id),
-                })
-            }).collect::<Vec<_>>(),
+            "hosts": hosts.iter().zip(&state.hosts).map(host_of).collect::<Vec<_>>(),
             "foreign_messages": used.foreign,
-            "frames": {
-                "sent": traffic.sent.frames,
-                "sent_bytes": traffic.sent.bytes,
-                "received": traffic.received.frames,
-                "received_bytes": traffic.received.bytes,
-                "resent_turns": counted.resends,
-                "gaps_asked_for": counted.nacks,
-                "repaired_turns": counted.repairs,
-                "relayed_turns": counted.relays,
-                "dropped": DropReason::ALL.iter()
-                    .map(|reason| (reason.name().to_owned(), json!(counted.dropped(*reason))))
-                    .collect::<serde_json::Map<_, _>>(),
-            },
+            "frames": frames(used),
         })
     }
 
@@ -218,6 +199,41 @@ impl Control {
             "memberships": memberships,
         })
     }
+}
+
+/// What is known of a host of the ring.
+fn host_of((host, known): (&HostSettings, &HostLag)) -> Value {
+    json!({
+        "id": known.host.0,
+        "name": host.name,
+        "address": host.address.to_string(),
+        "listens": host.listens,
+        "is_member": known.is_member,
+        "is_known": known.inc != 0,
+        "holds": known.holds.0,
+        "stores": known.stores.0,
+        "lag": known.lag,
+        "key": known.key.map(|key| key.to_string()),
+        "refused": known.refused.map(|error| error.to_string()),
+    })
+}
+
+/// What passed and what was dropped.
+fn frames(used: &RingUsage) -> Value {
+    let (traffic, counted) = (&used.traffic, &used.inspection.counters);
+    json!({
+        "sent": traffic.sent.frames,
+        "sent_bytes": traffic.sent.bytes,
+        "received": traffic.received.frames,
+        "received_bytes": traffic.received.bytes,
+        "resent_turns": counted.resends,
+        "gaps_asked_for": counted.nacks,
+        "repaired_turns": counted.repairs,
+        "relayed_turns": counted.relays,
+        "dropped": DropReason::ALL.iter()
+            .map(|reason| (reason.name().to_owned(), json!(counted.dropped(*reason))))
+            .collect::<serde_json::Map<_, _>>(),
+    })
 }
 
 fn nanoseconds(time: Duration) -> u64 {

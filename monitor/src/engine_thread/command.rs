@@ -1,6 +1,5 @@
 //! What the control thread and the engine thread tell each other: two bounded queues.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -20,6 +19,7 @@ use rustix::thread::futex;
 
 use super::kernel_queue::KernelQueue;
 use crate::config::SlowMember;
+use crate::key_file::Keys;
 use crate::mapped::Mapped;
 
 /// Most commands, and most notices, on their way.
@@ -93,6 +93,11 @@ pub(crate) enum Command {
         members: Vec<HostId>,
         done: SyncSender<Result<(), String>>,
     },
+    /// Frames are sealed and let in with these from now on.
+    ChangeKeys {
+        keys: Keys,
+        done: SyncSender<()>,
+    },
     Usage {
         done: SyncSender<Usage>,
     },
@@ -163,8 +168,6 @@ pub(crate) struct RingUsage {
     pub(crate) traffic: Counters,
     /// Messages for groups that this monitor does not have, and those in no known form.
     pub(crate) foreign: u64,
-    /// Why frames of a host are refused, as last told.
-    pub(crate) refused: BTreeMap<HostId, String>,
 }
 
 #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
 //! What the engine thread of a host does beside that of a ring of one: hear, send, and deliver what
 //! others submitted, as far as the logs have room.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use libexo::engine::ring::Ring;
@@ -59,8 +59,6 @@ pub(super) struct Links {
     /// The engine takes no more submissions before frames or time come.
     pub(super) is_full: bool,
     foreign: u64,
-    /// Why frames of a host are refused, as last told.
-    refused: BTreeMap<HostId, String>,
     strangers: Strangers,
 }
 
@@ -121,6 +119,8 @@ impl Links {
             spins,
             keeper,
             probes: _,
+            keys: _,
+            choice: _,
         } = host;
         if let Some(opener) = keeper {
             network.keep(opener.start(waker.bell())?);
@@ -139,7 +139,6 @@ impl Links {
             parked: None,
             is_full: false,
             foreign: 0,
-            refused: BTreeMap::new(),
             strangers: Strangers::default(),
         };
         Ok((engine, links))
@@ -386,10 +385,8 @@ impl<Tell: Fn()> State<Tell> {
                     self.groups.tell_of_gap();
                 }
                 EngineNotice::Refused { host, error } => {
-                    let links = self.links.as_mut().expect("a ring of several");
-                    let name = links.labels.name(host);
+                    let name = self.names(&[host])[0];
                     tracing::error!(host = name, "frames of this host are refused: {error}");
-                    links.refused.insert(host, error.to_string());
                 }
                 EngineNotice::Unagreed {
                     author,
@@ -453,7 +450,6 @@ impl<Tell: Fn()> State<Tell> {
             inspection: self.engine.inspect()?,
             traffic: links.network.counters(),
             foreign: links.foreign,
-            refused: links.refused.clone(),
         })
     }
 }

@@ -367,6 +367,10 @@ impl<Tell: Fn()> State<Tell> {
                     let formed = self.engine.form(clock::now(), &members);
                     answer(&done, formed.map_err(|error| error.to_string()));
                 }
+                Command::ChangeKeys { keys, done } => {
+                    self.engine.change_keys(&keys);
+                    answer(&done, ());
+                }
                 Command::Usage { done } => {
                     let usage = self.usage();
                     answer(&done, usage);

@@ -3,6 +3,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use libexo::engine::params::{Params, Times};
@@ -26,8 +27,8 @@ use super::envelope::Labels;
 use super::keeper::{self, Keeper};
 use crate::clock;
 use crate::config::{self, HostSettings, Level, Minority, RingSettings, Spin, TransportKind};
-use crate::key_file::{self, KeyFileError};
-use crate::probe;
+use crate::key_file::{self, KeyFileError, Keys, Role};
+use crate::probe::{self, Choice};
 
 /// Frames that one call of the system may bring.
 const INBOX_SLOTS: usize = 64;
@@ -77,11 +78,17 @@ pub(crate) struct Host {
     pub(super) keeper: Option<keeper::Opener>,
     /// Taken by the control thread: it is none of the engine thread's.
     pub(crate) probes: Option<probe::Opened>,
+    /// The ring's keys as they were read, unless it is open. The control thread's, too.
+    pub(crate) keys: Option<Keys>,
+    /// With `transport = "auto"`: how frames to all are sent at present.
+    pub(crate) choice: Option<Arc<Choice>>,
 }
 
 /// The way to the other hosts.
 pub(super) struct Network {
     transport: Box<dyn Transport + Send>,
+    /// With `transport = "auto"`.
+    choice: Option<Arc<Choice>>,
     inbox: Inbox,
     vote: Vote<Folder>,
     keeper: Option<Keeper>,
@@ -107,12 +114,14 @@ impl Host {
         let me = whoami(ring, hosts)?;
         let voters = config::voters(hosts);
         let listens = hosts[usize::from(me.0)].listens;
-        let transport = open_transport(me, ring, hosts)?;
+        let choice = (ring.transport == TransportKind::Auto).then(|| Arc::new(Choice::new()));
+        let (transport, has_multicast) = open_transport(me, ring, hosts, choice.as_deref())?;
         let folder = Folder::open(&ring.state)?;
         let (mut vote, found) = Vote::open(folder.clone())?;
         let boot_inc = boot_inc();
         let stored = stored(found);
-        let protection = protection(ring)?;
+        let keys = read_keys(ring)?;
+        let protection = protection(ring, keys.as_ref());
         let params = Params {
             frame_bytes_max: transport.mtu().min(FRAME_BYTES_MAX),
             level: match ring.deliver {
@@ -163,10 +172,17 @@ impl Host {
                 inc: engine.inspect().map_or(boot_inc, |state| state.inc),
                 link,
                 frame_bytes_max: params.frame_bytes_max,
+                choice: choice.as_ref().filter(|_| has_multicast),
             })
         });
         if let Err(why) = &probes {
             tracing::warn!(why, "no probes: `exo doctor` cannot look between the hosts");
+            if let Some(choice) = choice.as_ref().filter(|_| has_multicast) {
+                choice.settle(
+                    false,
+                    format!("without probes nobody knows who hears multicast: {why}"),
+                );
+            }
         }
         let names = |host: &HostSettings| (host.name.clone(), host.address.ip());
         let names = hosts.iter().map(names).collect();
@@ -187,7 +203,10 @@ impl Host {
             spins: ring.spin == Spin::Always,
             keeper,
             probes: Some(probes),
+            keys,
+            choice: choice.clone(),
             network: Network {
+                choice,
                 inbox: Inbox::new(INBOX_SLOTS, transport.mtu()),
                 transport,
                 vote,
@@ -271,11 +290,14 @@ fn interface_of(address: SocketAddr) -> Option<String> {
         .next()
 }
 
+/// The way to the other hosts, and whether it hears multicast.
 fn open_transport(
     me: HostId,
     ring: &RingSettings,
     hosts: &[HostSettings],
-) -> Result<Box<dyn Transport + Send>, NetworkError> {
+    choice: Option<&Choice>,
+) -> Result<(Box<dyn Transport + Send>, bool), NetworkError> {
+    let mut has_multicast = false;
     let own = hosts[usize::from(me.0)].address;
     let link = || link(me, ring, hosts);
     let udp = |reach| -> Result<Box<dyn Transport + Send>, NetworkError> {
@@ -295,7 +317,22 @@ fn open_transport(
         })?))
     };
     let transport = match ring.transport {
-        TransportKind::UdpMulticast => udp(udp::Reach::Multicast(ring.multicast))?,
+        TransportKind::Auto => match udp(udp::Reach::Multicast(ring.group(own.is_ipv4()))) {
+            Ok(transport) => {
+                has_multicast = true;
+                transport
+            }
+            // A link without multicast, such as a tunnel; what else is wrong is wrong again.
+            Err(error) => {
+                let transport = udp(udp::Reach::FanOut)?;
+                tracing::info!(%error, "no multicast here: frames to all are copies");
+                if let Some(choice) = choice {
+                    choice.settle(false, format!("there is no multicast here: {error}"));
+                }
+                transport
+            }
+        },
+        TransportKind::UdpMulticast => udp(udp::Reach::Multicast(ring.group(own.is_ipv4())))?,
         TransportKind::UdpBroadcast => {
             let to = ring
                 .broadcast
@@ -313,7 +350,7 @@ fn open_transport(
     };
     // For tests of a whole installation on a network that is too good.
     let Some(faults) = std::env::var_os("EXO_RING_FAULTS") else {
-        return Ok(transport);
+        return Ok((transport, has_multicast));
     };
     let faults: Faults = faults
         .to_string_lossy()
@@ -323,7 +360,8 @@ fn open_transport(
         ?faults,
         "frames are lost and changed on purpose (EXO_RING_FAULTS)"
     );
-    Ok(Box::new(Faulty::new(transport, faults, u64::from(me.0))))
+    let transport = Box::new(Faulty::new(transport, faults, u64::from(me.0)));
+    Ok((transport, has_multicast))
 }
 
 /// Name of the interface that carries the frames.
@@ -374,18 +412,30 @@ fn macs(me: HostId, hosts: &[HostSettings]) -> Peers<MacAddress> {
     peers(me, others.map(|(host, settings)| (host, mac(settings))))
 }
 
-fn protection(ring: &RingSettings) -> Result<Protection, NetworkError> {
-    let key = || {
-        let path = ring.key_file.as_deref();
-        let key = key_file::read(path.expect("checked when the configuration was read"))?;
-        tracing::info!(key = %key.fingerprint(), "key of the ring");
-        Ok::<_, NetworkError>(key)
-    };
-    Ok(match ring.protection() {
+/// The keys in the ring's file; none in an open ring.
+pub(crate) fn read_keys(ring: &RingSettings) -> Result<Option<Keys>, KeyFileError> {
+    if ring.protection() == Mode::Open {
+        return Ok(None);
+    }
+    let path = ring.key_file.as_deref();
+    let keys = key_file::read(path.expect("checked when the configuration was read"))?;
+    for (role, key) in keys.iter() {
+        let key = key.fingerprint();
+        match role {
+            Role::Current => tracing::info!(%key, "key of the ring"),
+            Role::Next | Role::Old => tracing::info!(%key, %role, "key that is accepted, too"),
+        }
+    }
+    Ok(Some(keys))
+}
+
+fn protection(ring: &RingSettings, keys: Option<&Keys>) -> Protection {
+    let keys = || keys.cloned().expect("a ring that is not open has keys");
+    match ring.protection() {
         Mode::Open => Protection::Open,
-        Mode::Tagged => Protection::Tagged(key()?),
-        Mode::Encrypted => Protection::Encrypted(key()?),
-    })
+        Mode::Tagged => Protection::Tagged(keys()),
+        Mode::Encrypted => Protection::Encrypted(keys()),
+    }
 }
 
 /// The number of the table of hosts.
@@ -499,6 +549,10 @@ impl Network {
             // What was promised must be remembered; a host that cannot must not go on.
             panic!("the vote cannot be kept: {error}");
         }
+        let to_all = match &self.choice {
+            Some(choice) if !choice.is_multicast() => Destination::Each,
+            _ => Destination::All,
+        };
         loop {
             while self.outgoing.len() < SEND_BATCH
                 && let Some(frame) = engine.poll_transmit()
@@ -509,7 +563,7 @@ impl Network {
                 return;
             }
             for run in self.outgoing.chunk_by(|a, b| a.to == b.to) {
-                let to = run[0].to.map_or(Destination::All, Destination::Host);
+                let to = run[0].to.map_or(to_all, Destination::Host);
                 let mut frames: [&[u8]; SEND_BATCH] = [&[]; SEND_BATCH];
                 for (slot, frame) in frames.iter_mut().zip(run) {
                     *slot = &frame.bytes;

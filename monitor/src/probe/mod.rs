@@ -12,6 +12,7 @@
 //! [`responder::ANSWERS_MAX`] times a second; it surveys at most once a second, whoever asks.
 //! Never here: the ring's own frames; what is wrong with them, `exo ring` says.
 
+mod choice;
 mod packet;
 mod report;
 mod responder;
@@ -32,6 +33,8 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use crate::config::{HostSettings, RingSettings, TransportKind, voters};
 use crate::engine_thread::command::Asked;
+use crate::key_file::Keys;
+pub(crate) use choice::Choice;
 use responder::{Facts, Responder};
 
 /// Bytes of each socket buffer: a second's probes of a large ring.
@@ -54,6 +57,8 @@ pub(crate) struct Place<'a> {
     pub(crate) link: String,
     /// Longest frame of the ring.
     pub(crate) frame_bytes_max: usize,
+    /// With `transport = "auto"` on a link with multicast: what probes are to choose.
+    pub(crate) choice: Option<&'a Arc<Choice>>,
 }
 
 /// A responder that no thread runs yet, or why there is none.
@@ -70,8 +75,9 @@ pub(crate) fn open(place: &Place<'_>) -> Opened {
             .map_err(|error| error.to_string())?;
     }
     let reach = match place.ring.transport {
-        TransportKind::UdpMulticast => {
-            let group = place.ring.multicast;
+        TransportKind::Auto if place.choice.is_none() => Reach::FanOut,
+        TransportKind::Auto | TransportKind::UdpMulticast => {
+            let group = place.ring.group(own.is_ipv4());
             let port = port(place.ring, group.port())?;
             Reach::Multicast(SocketAddr::new(group.ip(), port))
         }
@@ -118,6 +124,7 @@ pub(crate) fn open(place: &Place<'_>) -> Opened {
         place.protection,
         place.inc,
         transport,
+        place.choice.cloned(),
     )))
 }
 
@@ -147,10 +154,19 @@ fn port(ring: &RingSettings, ring_port: u16) -> Result<u16, String> {
     }
 }
 
+/// What the control thread wants of the responder.
+#[derive(Debug)]
+enum Wish {
+    /// A report, for somebody who waits.
+    Report(Asked),
+    /// Probes are sealed and let in with these from now on.
+    ChangeKeys(Keys),
+}
+
 /// The responder's thread, as the control thread sees it.
 #[derive(Debug)]
 pub(crate) struct Prober {
-    asks: Option<Sender<Asked>>,
+    asks: Option<Sender<Wish>>,
     reports: Receiver<(Asked, String)>,
     bell: Arc<OwnedFd>,
     thread: Option<JoinHandle<()>>,
@@ -187,9 +203,18 @@ impl Prober {
 
     /// Asks for a report; it comes later.
     pub(crate) fn ask(&self, asked: Asked) {
+        self.wish(Wish::Report(asked));
+    }
+
+    /// Probes are sealed and let in with other keys.
+    pub(crate) fn change_keys(&self, keys: Keys) {
+        self.wish(Wish::ChangeKeys(keys));
+    }
+
+    fn wish(&self, wish: Wish) {
         if let Some(asks) = &self.asks {
             // An error means that the thread has panicked; who asks runs into his time-out.
-            let _ = asks.send(asked);
+            let _ = asks.send(wish);
         }
         self.ring();
     }

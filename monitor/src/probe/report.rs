@@ -22,6 +22,8 @@ pub(super) struct Measured {
     /// So many vote; those behind them listen.
     pub(super) voters: usize,
     pub(super) transport: TransportKind,
+    /// How frames to all are sent at present and why, where it is chosen.
+    pub(super) choice: Option<(&'static str, String)>,
     /// The ring's longest frame, where datagrams carry it.
     pub(super) frame_bytes: Option<u16>,
     /// By who measured, then by whom it measured.
@@ -50,12 +52,21 @@ pub(super) struct Dropped {
 pub(super) struct Report {
     host: String,
     transport: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to_all: Option<ToAll>,
     /// Hosts that answered, this one included, are a majority of those that vote.
     has_majority: bool,
     hosts: Vec<HostReport>,
     pairs: Vec<Pair>,
     findings: Vec<Finding>,
     dropped: Dropped,
+}
+
+/// The choice of `transport = "auto"`.
+#[derive(Debug, Serialize)]
+struct ToAll {
+    way: &'static str,
+    why: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -134,6 +145,7 @@ pub(super) fn report(measured: &Measured) -> Report {
     Report {
         host: measured.name(measured.me).to_owned(),
         transport: measured.transport.name(),
+        to_all: measured.choice.clone().map(|(way, why)| ToAll { way, why }),
         has_majority,
         pairs: pairs.collect(),
         hosts,
@@ -198,7 +210,8 @@ fn findings(measured: &Measured) -> Vec<Finding> {
         if to != measured.me && !measured.is_answering(to) {
             let fix = format!(
                 "look whether exod runs there, has the same [ring] and [[host]], and whether \
-                 firewalls let UDP port {} through, both ways",
+                 firewalls let UDP port {} through, both ways; where no UDP passes, take \
+                 transport = \"tcp\"",
                 address.port()
             );
             add(format!("no answer at all from {b}"), fix);
@@ -213,7 +226,8 @@ fn findings(measured: &Measured) -> Vec<Finding> {
         }
         let deaf = |row: &Row| row.answered > 0 && row.sent_to_all > 0 && row.heard_to_all == 0;
         let unheard = measured.froms(to, deaf);
-        if !unheard.is_empty() {
+        // Where copies are sent instead, nothing is wrong.
+        if !unheard.is_empty() && measured.transport != TransportKind::Auto {
             add(
                 format!(
                     "nothing arrives at {b} by {} from {}, but unicast does",
@@ -327,7 +341,7 @@ const fn fix_to_all(transport: TransportKind) -> &'static str {
         }
         _ => {
             "`multicast` is not the same on all hosts, a firewall drops it, or the switch filters \
-             it (IGMP snooping without a querier): mend that, or take transport = \"udp-copies\""
+             it (IGMP snooping without a querier): mend that, or take transport = \"auto\" or \"udp-copies\""
         }
     }
 }
@@ -377,6 +391,7 @@ mod tests {
             hosts: vec![host(1, "a"), host(2, "b"), host(3, "c")],
             voters: 3,
             transport: TransportKind::UdpMulticast,
+            choice: None,
             frame_bytes: Some(1472),
             rows,
             refused: BTreeMap::new(),

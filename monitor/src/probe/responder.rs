@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
+use super::Wish;
+use super::choice::{self, Choice, Chooser};
 use super::packet::{Answer, ECHO_BYTES, Echo, Heard, Question, ROW_BYTES, ROWS_HEAD_BYTES, Row};
 use super::report::{self, Dropped, Measured};
 use super::survey::{COUNT, Survey};
@@ -74,6 +77,8 @@ pub(crate) struct Responder {
     survey: Option<(Survey, Vec<Connecting>)>,
     measured: Option<(Time, Vec<Row>)>,
     gathering: Option<Gathering>,
+    /// With `transport = "auto"`.
+    chooser: Option<(Chooser, Arc<Choice>)>,
     dropped: Dropped,
 }
 
@@ -107,9 +112,16 @@ impl Responder {
         protection: &Protection,
         inc: u64,
         transport: UdpTransport,
+        choice: Option<Arc<Choice>>,
     ) -> Self {
         let hosts = facts.hosts.len();
         let guard = Guard::of_probes(protection, facts.id, facts.me, hosts, inc);
+        // So that the answers to an earlier life's survey are not taken for this one's.
+        let next_survey = u32::try_from(inc & u64::from(u32::MAX)).expect("32 bits");
+        let chooser = choice.map(|choice| {
+            let chooser = Chooser::new(clock::now(), next_survey, facts.me, hosts);
+            (chooser, choice)
+        });
         Self {
             facts,
             transport,
@@ -117,11 +129,11 @@ impl Responder {
             plain: Vec::with_capacity(usize::from(u16::MAX)),
             heard: vec![HeardSoFar::default(); hosts],
             answers: (0, 0),
-            // So that the answers to an earlier life's survey are not taken for this one's.
-            next_survey: u32::try_from(inc & u64::from(u32::MAX)).expect("32 bits"),
+            next_survey,
             survey: None,
             measured: None,
             gathering: None,
+            chooser,
             dropped: Dropped::default(),
         }
     }
@@ -129,7 +141,7 @@ impl Responder {
     /// Serves until whoever asks is gone.
     pub(super) fn run(
         &mut self,
-        asks: &Receiver<Asked>,
+        asks: &Receiver<Wish>,
         bell: &OwnedFd,
         tell: impl Fn(Asked, String),
     ) {
@@ -139,7 +151,8 @@ impl Responder {
             let _ = rustix::io::read(bell, &mut [0; 8]);
             loop {
                 match asks.try_recv() {
-                    Ok(asked) => self.on_asked(asked, &tell),
+                    Ok(Wish::Report(asked)) => self.on_asked(asked, &tell),
+                    Ok(Wish::ChangeKeys(keys)) => self.guard.change_keys(&keys),
                     Err(TryRecvError::Empty) => break,
                     Err(TryRecvError::Disconnected) => return,
                 }
@@ -180,7 +193,8 @@ impl Responder {
     fn due(&self) -> Option<Time> {
         let survey = self.survey.as_ref().and_then(|(survey, _)| survey.due());
         let gathering = self.gathering.as_ref().map(|gathering| gathering.next_ask);
-        [survey, gathering].into_iter().flatten().min()
+        let round = self.chooser.as_ref().map(|(chooser, _)| chooser.due());
+        [survey, gathering, round].into_iter().flatten().min()
     }
 
     // ---- answers to other hosts
@@ -251,7 +265,8 @@ impl Responder {
     fn hear(&mut self, from: HostId, echo: Echo) -> Heard {
         let heard_at = clock::wall().0;
         let heard = &mut self.heard[usize::from(from.0)];
-        if heard.survey != echo.survey {
+        let is_of_survey = echo.number != choice::NUMBER;
+        if is_of_survey && heard.survey != echo.survey {
             *heard = HeardSoFar {
                 survey: echo.survey,
                 ..HeardSoFar::default()
@@ -356,6 +371,11 @@ impl Responder {
 
     fn on_answer(&mut self, now: Time, from: HostId, answer: Answer) {
         match answer {
+            Answer::Heard(heard) if heard.echo.number == choice::NUMBER => {
+                if let Some((chooser, _)) = &mut self.chooser {
+                    chooser.on_heard(from, heard.echo);
+                }
+            }
             Answer::Heard(heard) => {
                 if let Some((survey, _)) = &mut self.survey {
                     survey.on_heard(now, clock::wall(), from, &heard);
@@ -410,6 +430,7 @@ impl Responder {
             let payload = Question::Echo(sending.echo).emit(payload_bytes);
             self.send(sending.to, Kind::Probe, &payload);
         }
+        self.choose();
         let now = clock::now();
         if let Some((survey, connecting)) = self.survey.take_if(|(survey, _)| survey.is_over(now)) {
             let mut rows = survey.rows();
@@ -433,6 +454,46 @@ impl Responder {
             return;
         }
         self.gathering = Some(self.ask_again(now, gathering));
+    }
+
+    /// Ends a round of the choice and begins the next, if it is time.
+    fn choose(&mut self) {
+        let Some((chooser, choice)) = &mut self.chooser else {
+            return;
+        };
+        let Some(round) = chooser.poll_round(clock::now()) else {
+            return;
+        };
+        let is_multicast = chooser.is_multicast();
+        let deaf = chooser.deaf();
+        let deaf: Vec<_> = deaf
+            .map(|host| self.facts.hosts[usize::from(host.0)].0.as_str())
+            .collect();
+        let why = match (is_multicast, chooser.has_answers()) {
+            (true, _) => "every host that answers hears it".to_owned(),
+            (false, _) if !deaf.is_empty() => {
+                format!("multicast does not reach {}", deaf.join(", "))
+            }
+            (false, true) => "multicast is being tried".to_owned(),
+            (false, false) => "no other host answers a probe".to_owned(),
+        };
+        if choice.is_multicast() != is_multicast {
+            let way = if is_multicast { "multicast" } else { "copies" };
+            tracing::info!(way, why, "frames to all go another way");
+        }
+        choice.settle(is_multicast, why);
+        let echo = |to_all| {
+            let (survey, number) = (round.number, choice::NUMBER);
+            Question::Echo(Echo {
+                survey,
+                number,
+                to_all,
+            })
+        };
+        self.send(None, Kind::Probe, &echo(true).emit(0));
+        for host in round.alone {
+            self.send(Some(host), Kind::Probe, &echo(false).emit(0));
+        }
     }
 
     /// Whether everybody who answered has told what it measured.
@@ -479,6 +540,7 @@ impl Responder {
             hosts: self.facts.hosts.clone(),
             voters: self.facts.voters,
             transport: self.facts.kind,
+            choice: self.chooser.as_ref().map(|(_, choice)| choice.told()),
             frame_bytes: self.facts.frame_bytes,
             rows: own.chain(told).collect(),
             refused: gathering.refused.clone(),

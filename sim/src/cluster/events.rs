@@ -228,8 +228,8 @@ impl Cluster<'_> {
             params: self.plan.params,
             protection: match self.plan.mode {
                 Mode::Open => Protection::Open,
-                Mode::Tagged => Protection::Tagged(key),
-                Mode::Encrypted => Protection::Encrypted(key),
+                Mode::Tagged => Protection::Tagged(key.into()),
+                Mode::Encrypted => Protection::Encrypted(key.into()),
             },
         };
         let held = memory.as_ref().map_or(0, |memory| memory.tail().0);

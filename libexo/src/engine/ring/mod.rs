@@ -34,6 +34,7 @@ use super::{
 };
 use crate::ids::{Epoch, HostId, Position, Seq};
 use crate::time::Time;
+use crate::wire::keys::Keys;
 
 /// Why a host does not begin a new generation.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -201,6 +202,13 @@ impl Ring {
     pub fn rejoin(&mut self, now: Time) {
         if let Inner::Member(member) = &mut self.0 {
             member.rejoin(now);
+        }
+    }
+
+    /// Seals and accepts with these keys from now on. Nothing in an open ring and a ring of one.
+    pub fn change_keys(&mut self, keys: &Keys) {
+        if let Inner::Member(member) = &mut self.0 {
+            member.change_keys(keys);
         }
     }
 

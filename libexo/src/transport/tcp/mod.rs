@@ -368,7 +368,7 @@ impl Transport for TcpTransport {
                 }
                 self.send_to(host, frames);
             }
-            Destination::All => {
+            Destination::All | Destination::Each => {
                 for host in (0..=u8::MAX).map(HostId) {
                     if host != self.me() && !self.config.peers.addresses(host).is_empty() {
                         self.send_to(host, frames);

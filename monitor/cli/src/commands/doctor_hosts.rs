@@ -14,6 +14,8 @@ use crate::status;
 pub(super) struct Between {
     host: String,
     transport: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    to_all: Option<status::ToAll>,
     pub(super) has_majority: bool,
     hosts: Vec<Host>,
     pairs: Vec<Pair>,
@@ -94,6 +96,10 @@ pub(super) fn ask(socket: Option<&Path>) -> Result<Option<Between>, Finding> {
 /// Tables of all hosts and pairs; findings stand among the others.
 pub(super) fn text(between: &Between) -> String {
     let mut text = format!("\n{}, as {} asked:\n", between.transport, between.host);
+    if let Some(to_all) = &between.to_all {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "to all by {}: {}", to_all.way, to_all.why);
+    }
     let hosts = between.hosts.iter().map(|host| {
         let answers = match (host.answers, host.listens) {
             (true, false) => "yes",

@@ -11,6 +11,7 @@ pub(crate) mod keygen;
 pub(crate) mod members;
 pub(crate) mod ping;
 pub(crate) mod preloaded;
+pub(crate) mod reload;
 pub(crate) mod ring;
 pub(crate) mod run;
 pub(crate) mod sim;
@@ -31,6 +32,7 @@ pub(crate) fn run(args: &Args, out: &Output) -> anyhow::Result<ExitCode> {
         Command::Run(run) => run::run(run, socket, out),
         Command::Status => status::run(socket, out),
         Command::Ring(ring) => ring::run(ring, socket, out),
+        Command::Reload => reload::run(socket, out),
         Command::Ping(ping) => ping::run(ping, socket, out),
         Command::Groups => groups::run(socket, out),
         Command::Members(members) => members::run(members, socket, out),

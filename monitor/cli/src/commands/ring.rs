@@ -124,6 +124,13 @@ fn write(ring: &Ring, text: &mut String) -> std::fmt::Result {
         "ring       {}, over {}, {}",
         ring.number, ring.transport, ring.protection
     )?;
+    if let Some(to_all) = &ring.to_all {
+        writeln!(text, "to all     {}: {}", to_all.way, to_all.why)?;
+    }
+    for (index, key) in ring.keys.iter().enumerate() {
+        let what = if index == 0 { "key      " } else { "accepts  " };
+        writeln!(text, "{what}  {} ({})", key.fingerprint, key.role)?;
+    }
     writeln!(text, "this host  {}", ring.host)?;
     writeln!(text, "state      {}", explain(&ring.state))?;
     let founder = ring.founder.as_deref().unwrap_or("nobody yet");
@@ -166,7 +173,7 @@ fn write(ring: &Ring, text: &mut String) -> std::fmt::Result {
         time(times.park_ns)
     )?;
     text.push('\n');
-    let header = ["  host", "address", "behind", "state"];
+    let header = ["  host", "address", "key", "behind", "state"];
     text.push_str(&output::table(header, ring.hosts.iter().map(row).collect()));
     if let Some(advice) = advice(ring) {
         writeln!(text, "\n{advice}")?;
@@ -174,7 +181,7 @@ fn write(ring: &Ring, text: &mut String) -> std::fmt::Result {
     Ok(())
 }
 
-fn row(host: &Host) -> [String; 4] {
+fn row(host: &Host) -> [String; 5] {
     let state = match (&host.refused, host.is_member, host.is_known) {
         (Some(why), ..) => format!("refused: {why}"),
         _ if host.listens => "listens".to_owned(),
@@ -186,7 +193,14 @@ fn row(host: &Host) -> [String; 4] {
         true => host.lag.to_string(),
         false => "-".to_owned(),
     };
-    [format!("  {}", host.name), host.address.clone(), lag, state]
+    let key = host.key.clone().unwrap_or_else(|| "-".to_owned());
+    [
+        format!("  {}", host.name),
+        host.address.clone(),
+        key,
+        lag,
+        state,
+    ]
 }
 
 /// A time with the unit that reads best.

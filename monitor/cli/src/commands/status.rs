@@ -70,9 +70,11 @@ fn write(answer: &Answer, text: &mut String) -> std::fmt::Result {
             count => format!(", {count} listen"),
         };
         let hosts = output::counted(voters, "host") + &listeners;
+        let to_all = ring.to_all.as_ref();
+        let to_all = to_all.map_or_else(String::new, |it| format!(", to all by {}", it.way));
         writeln!(
             text,
-            "ring       {}: {members} of {hosts} (`exo ring`)",
+            "ring       {}: {members} of {hosts}{to_all} (`exo ring`)",
             ring.state
         )?;
     }

@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use libexo::quorum::HOSTS_MAX;
@@ -19,12 +19,17 @@ use crate::config::values::{
     Wrong, absolute_path, boolean, group_name, id, parse_address, quote, string, word_of,
 };
 
-/// Where hosts meet by multicast when nobody says otherwise: site-local, and no one else's.
-const MULTICAST: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(239, 255, 88, 79)), 7946);
+/// Where the hosts of ring 1 meet by multicast when nobody says otherwise; with `auto` higher rings
+/// have the addresses behind. Site-local, and no one else's.
+const MULTICAST_V4: [u8; 4] = [239, 255, 88, 79];
+/// The same with IPv6: the number of the ring is the end.
+const MULTICAST_V6: [u16; 6] = [0xff15, 0, 0, 0, 0, 0x4558];
+const MULTICAST_PORT: u16 = 7946;
 /// Where a host keeps its vote when nobody says otherwise.
 const STATE_FOLDER: &str = "/var/lib/exo/ring";
 
 const TRANSPORTS: &[(&str, TransportKind)] = &[
+    ("auto", TransportKind::Auto),
     ("udp-multicast", TransportKind::UdpMulticast),
     ("udp-broadcast", TransportKind::UdpBroadcast),
     ("udp-copies", TransportKind::UdpCopies),
@@ -54,9 +59,11 @@ pub struct RingSettings {
     /// Interface that carries the frames; when left out, the one that has this host's address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
-    /// Group and port of `udp-multicast`.
-    #[schemars(with = "String")]
-    pub multicast: SocketAddr,
+    /// Group and port of `auto` and `udp-multicast`, the same on every host. When left out,
+    /// 239.255.88.79:7946; with `auto` and a `number` above 1 as many addresses behind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub multicast: Option<SocketAddr>,
     /// UDP port of probes (`exo doctor`), the same on every host; 0: none. When left out, the one
     /// behind that of the host's address.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -90,7 +97,7 @@ impl Default for RingSettings {
             host: None,
             transport: TransportKind::default(),
             interface: None,
-            multicast: MULTICAST,
+            multicast: None,
             probe_port: None,
             broadcast: None,
             key_file: None,
@@ -106,6 +113,30 @@ impl Default for RingSettings {
 }
 
 impl RingSettings {
+    /// The multicast group and port of hosts whose addresses are IPv4's, or IPv6's: the one that is
+    /// set, else with `auto` the one that follows from the ring's number. With `udp-multicast` all
+    /// rings share that of ring 1, so that hosts with different numbers refuse each other by name.
+    #[must_use]
+    pub fn group(&self, is_v4: bool) -> SocketAddr {
+        let number = match self.transport {
+            TransportKind::Auto => self.number,
+            _ => 1,
+        };
+        let [g, h, i, j] = number.to_be_bytes();
+        let (high, low) = (u16::from_be_bytes([g, h]), u16::from_be_bytes([i, j]));
+        let ip: IpAddr = if is_v4 {
+            let [a, b, c, d] = MULTICAST_V4;
+            let behind = u16::from_be_bytes([c, d]).wrapping_add(low.wrapping_sub(1));
+            let [c, d] = behind.to_be_bytes();
+            Ipv4Addr::new(a, b, c, d).into()
+        } else {
+            let [a, b, c, d, e, f] = MULTICAST_V6;
+            Ipv6Addr::new(a, b, c, d, e, f, high, low).into()
+        };
+        self.multicast
+            .unwrap_or_else(|| SocketAddr::new(ip, MULTICAST_PORT))
+    }
+
     /// What is done to frames.
     #[must_use]
     pub const fn protection(&self) -> Mode {
@@ -121,8 +152,10 @@ impl RingSettings {
 #[derive(Clone, Copy, Debug, Default, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TransportKind {
-    /// Datagrams to a multicast group. Needs a common link.
+    /// Datagrams, to a multicast group where all hosts hear it, else a copy for each host.
     #[default]
+    Auto,
+    /// Datagrams to a multicast group. Needs a common link.
     UdpMulticast,
     /// Datagrams to the link's broadcast address.
     UdpBroadcast,
@@ -143,9 +176,12 @@ impl TransportKind {
         word_of(TRANSPORTS, &self)
     }
 
-    /// Whether a frame to all is a copy for each host.
+    /// Whether a frame to all is a copy for each host, or may be.
     pub(crate) const fn sends_copies(self) -> bool {
-        matches!(self, Self::UdpCopies | Self::Tcp | Self::RawCopies)
+        matches!(
+            self,
+            Self::Auto | Self::UdpCopies | Self::Tcp | Self::RawCopies
+        )
     }
 
     pub(crate) const fn is_raw(self) -> bool {
@@ -246,7 +282,7 @@ pub(in crate::config) fn ring(reading: &mut Reading<'_>, root: &mut Fields<'_>) 
             host: optional(reading, fields, "host", group_name, |name| quote(name)),
             transport: fields.word(reading, "transport", TRANSPORTS),
             interface: optional(reading, fields, "interface", interface, |name| quote(name)),
-            multicast: fields.value(reading, "multicast", default.multicast, multicast, |to| {
+            multicast: optional(reading, fields, "multicast", multicast, |to| {
                 quote(&to.to_string())
             }),
             probe_port: optional(reading, fields, "probe_port", port, u16::to_string),
@@ -562,10 +598,14 @@ fn check_ring(reading: &mut Reading<'_>, span: &Span, hosts: &[HostSettings], ri
         );
     }
     match ring.transport {
-        TransportKind::UdpMulticast if ring.multicast.is_ipv4() != is_v4 => wrong(
-            format!("{} is of another family than the hosts", ring.multicast),
-            "give multicast in [ring] an address of theirs, such as \"[ff15::4558:4f]:7946\"",
-        ),
+        TransportKind::Auto | TransportKind::UdpMulticast
+            if ring.group(is_v4).is_ipv4() != is_v4 =>
+        {
+            wrong(
+                format!("{} is of another family than the hosts", ring.group(is_v4)),
+                "give multicast in [ring] an address of theirs, or leave it out",
+            );
+        }
         TransportKind::UdpBroadcast if !is_v4 || ring.broadcast.is_none() => wrong(
             "udp-broadcast needs IPv4 hosts and the link's broadcast address".to_owned(),
             "add broadcast = \"10.0.0.255\" to [ring], or take udp-multicast",

@@ -10,7 +10,7 @@ fn hosts_have_the_order_of_their_names() {
     let config = config(TWO_HOSTS);
     let names: Vec<_> = config.hosts.iter().map(|host| host.name.as_str()).collect();
     assert_eq!(names, ["a", "b"]);
-    assert_eq!(config.ring.transport, TransportKind::UdpMulticast);
+    assert_eq!(config.ring.transport, TransportKind::Auto);
     assert!(config.ring.authentication && !config.ring.encryption);
 }
 
@@ -49,6 +49,29 @@ fn probes_have_a_port_of_their_own_or_none() {
     }
     let mistake = "2:14 this number is not a port; take one of 1 to 65535, or 0 for no probes";
     assert_eq!(one_mistake(&probing("probe_port = 65536\n")), mistake);
+}
+
+#[test]
+fn hosts_meet_where_they_are_told_or_where_the_rings_number_leads() {
+    let group = |setting: &str, is_v4| {
+        let text = TWO_HOSTS.replacen('\n', &format!("\n{setting}"), 1);
+        config(&text).ring.group(is_v4).to_string()
+    };
+    assert_eq!(group("", true), "239.255.88.79:7946");
+    assert_eq!(group("number = 2\n", true), "239.255.88.80:7946");
+    assert_eq!(group("number = 43442\n", true), "239.255.2.0:7946");
+    assert_eq!(group("number = 0\n", true), "239.255.88.78:7946");
+    let fixed = "number = 2\ntransport = \"udp-multicast\"\n";
+    assert_eq!(group(fixed, true), "239.255.88.79:7946");
+    assert_eq!(group("", false), "[ff15::4558:0:1]:7946");
+    assert_eq!(group("number = 65537\n", false), "[ff15::4558:1:1]:7946");
+    assert_eq!(group("multicast = \"239.1.1.1:5\"\n", true), "239.1.1.1:5");
+    let other = "multicast = \"[ff15::1]:5\"\n";
+    assert_eq!(
+        one_mistake(&TWO_HOSTS.replacen('\n', &format!("\n{other}"), 1)),
+        "4:1 [ff15::1]:5 is of another family than the hosts; give multicast in [ring] an address \
+         of theirs, or leave it out"
+    );
 }
 
 #[test]
@@ -104,7 +127,7 @@ fn mistakes_in_hosts_are_told_where_they_stand() {
     );
     assert_eq!(
         wrong("[ring]\n", "[ring]\ntransport = \"tpc\"\n"),
-        "2:13 \"tpc\" is not a value of `transport`; did you mean \"tcp\"? It can be \
+        "2:13 \"tpc\" is not a value of `transport`; did you mean \"tcp\"? It can be \"auto\", \
          \"udp-multicast\", \"udp-broadcast\", \"udp-copies\", \"tcp\", \"raw-multicast\", \
          \"raw-copies\""
     );

@@ -7,6 +7,8 @@ use crate::engine::Violation;
 use crate::engine::marks::Marks;
 use crate::engine::params::TURN_BYTES_LIMIT;
 use crate::ids::{Epoch, HostId, Position};
+use crate::wire::FrameError;
+use crate::wire::key::KeyId;
 
 /// The state of a host as operators and tests see it.
 #[derive(Clone, Debug)]
@@ -91,6 +93,10 @@ pub struct HostLag {
     pub stores: Position,
     /// Positions between `holds` and the tail here.
     pub lag: u64,
+    /// The key that it last sealed with; `None` in an open ring, or when it was not heard.
+    pub key: Option<KeyId>,
+    /// Why its frames are refused, if some were in the last seconds.
+    pub refused: Option<FrameError>,
 }
 
 impl Member {
@@ -137,17 +143,24 @@ impl Member {
         let (ring, tail) = (self.log.ring(), self.marks.tail());
         let lag = |host: HostId| {
             let index = usize::from(host.0);
-            let holds = self.last[index];
+            // Nothing is known of how far listeners are.
+            let holds = self.last.get(index).copied().unwrap_or_default();
             HostLag {
                 host,
                 is_member: ring.contains(host),
-                inc: self.crash_vector[index],
+                inc: self.crash_vector.get(index).copied().unwrap_or(0),
                 holds,
-                stores: self.stored[index],
-                lag: tail.0 - holds.0.min(tail.0),
+                stores: self.stored.get(index).copied().unwrap_or_default(),
+                lag: if self.listens(host) {
+                    0
+                } else {
+                    tail.0 - holds.0.min(tail.0)
+                },
+                key: self.guard.key_of(host),
+                refused: self.disagreement(host),
             }
         };
-        HostSet::first(self.hosts).iter().map(lag).collect()
+        HostSet::first(self.told.len()).iter().map(lag).collect()
     }
 
     pub(in crate::engine::ring) fn held(&self) -> Vec<(Position, Epoch, u64)> {

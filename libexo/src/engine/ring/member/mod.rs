@@ -50,8 +50,9 @@ use crate::quorum::majority;
 use crate::time::Time;
 use crate::wire::auth::{self, Guard};
 use crate::wire::body::Mode;
+use crate::wire::keys::Keys;
 use crate::wire::record::Record as SmallRecord;
-use crate::wire::{Header, HostSet, RingId};
+use crate::wire::{FrameError, Header, HostSet, RingId};
 pub use check::{HostLag, Inspection, Timeouts};
 use delivery::Deliverer;
 use epoch::Candidate;
@@ -184,6 +185,8 @@ pub(super) struct Member {
     counters: Counters,
     /// When it was last told that a host's frames are refused for this reason.
     refused: BTreeMap<(HostId, DropReason), Time>,
+    /// The last disagreement with each host.
+    disagreements: BTreeMap<HostId, (Time, FrameError)>,
     fatal: Option<Violation>,
     scratch: Vec<Position>,
 }
@@ -369,6 +372,7 @@ impl Member {
             outbox: Outbox::default(),
             counters: Counters::default(),
             refused: BTreeMap::new(),
+            disagreements: BTreeMap::new(),
             fatal: None,
             scratch: Vec::with_capacity(hosts),
         }
@@ -405,6 +409,10 @@ impl Member {
         }
         self.is_leaving = false;
         self.timers.arm(Timer::Join, now);
+    }
+
+    pub(super) fn change_keys(&mut self, keys: &Keys) {
+        self.guard.change_keys(keys);
     }
 
     // What the state means.

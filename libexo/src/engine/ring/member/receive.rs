@@ -14,6 +14,10 @@ use crate::wire::{Flags, Frame, FrameError, Header, Kind, body};
 /// How long a refusal that goes on is not told again.
 const TELL_AGAIN: Duration = Duration::from_secs(60);
 
+/// A host whose frames were refused within this time is refused still: who is refused asks to come
+/// in every two seconds at the latest (`join_max`).
+const REFUSED_FOR: Duration = Duration::from_secs(10);
+
 impl Member {
     pub(in crate::engine::ring) fn on_frame(&mut self, now: Time, from: Port, raw: RawFrame<'_>) {
         self.now = now;
@@ -49,6 +53,7 @@ impl Member {
         if !error.is_disagreement() || usize::from(host.0) >= self.told.len() {
             return;
         }
+        self.disagreements.insert(host, (self.now, error));
         let told = self.refused.get(&(host, reason));
         if told.is_none_or(|told| self.now >= told.after(TELL_AGAIN)) {
             self.refused.insert((host, reason), self.now);
@@ -56,6 +61,12 @@ impl Member {
                 .notices
                 .push_back(Notice::Refused { host, error });
         }
+    }
+
+    /// Why frames of `host` are refused at present, if they are.
+    pub(super) fn disagreement(&self, host: HostId) -> Option<FrameError> {
+        let (at, error) = self.disagreements.get(&host)?;
+        (self.now < at.after(REFUSED_FOR)).then_some(*error)
     }
 
     fn on_opened(&mut self, from: HostId, frame: &Frame<'_>) {
