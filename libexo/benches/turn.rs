@@ -25,6 +25,7 @@ fn ring(host: u8, protection: &Protection) -> Ring {
     let setup = Setup {
         me: HostId(host),
         hosts: usize::from(HOSTS),
+        listeners: 0,
         ring: RingId {
             number: 7,
             table: 9,
@@ -90,7 +91,7 @@ fn measure(protection: &Protection, wanted: u64) -> f64 {
 
 fn main() {
     let once = std::env::args().skip(1).find_map(|word| word.parse().ok());
-    let tagged = Protection::Tagged(Key::from_bytes([7; 32]));
+    let tagged = Protection::Tagged(Key::from_bytes([7; 32]).into());
     for (name, protection) in [("open", Protection::Open), ("tagged", tagged)] {
         let repeats = if once.is_some() { 1 } else { 9 };
         let mut repeats: Vec<f64> = (0..repeats)
