@@ -265,3 +265,8 @@ fn a_ring_at_rest_is_silent_and_wakes_at_once_over_udp_multicast() -> Result<()>
 fn a_ring_at_rest_is_silent_and_wakes_at_once_over_tcp() -> Result<()> {
     idle("tcp")
 }
+
+#[test]
+fn a_ring_at_rest_is_silent_and_wakes_at_once_over_what_it_chose() -> Result<()> {
+    idle("auto")
+}

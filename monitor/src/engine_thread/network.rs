@@ -560,6 +560,9 @@ impl Network {
                 self.outgoing.push(frame);
             }
             if self.outgoing.is_empty() {
+                if let Some(choice) = &self.choice {
+                    choice.note_rest(engine.is_at_rest(now));
+                }
                 return;
             }
             for run in self.outgoing.chunk_by(|a, b| a.to == b.to) {

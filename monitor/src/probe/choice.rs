@@ -26,6 +26,10 @@ use super::packet::Echo;
 pub(super) const NUMBER: u16 = u16::MAX;
 /// Between two rounds while nothing changes, for as many hosts as [`HOSTS_A_PERIOD`].
 const PERIOD: Duration = Duration::from_secs(1);
+/// While the ring rests only one period in so many has a round: rounds and signs of life together are at
+/// most 10 frames a second on three hosts. If multicast is lost then, signs of life are, too, and the
+/// rest is over.
+const REST_PERIODS: u8 = 15;
 /// More hosts have longer periods, so that a host answers at most so many rounds a second.
 const HOSTS_A_PERIOD: usize = 8;
 /// Between two rounds while something is to be found out; longer than any way there and back on a
@@ -43,6 +47,8 @@ const HASTY_ROUNDS: u8 = 4;
 pub(crate) struct Choice {
     is_multicast: AtomicBool,
     why: Mutex<String>,
+    /// Written by the engine thread.
+    rests: AtomicBool,
 }
 
 impl Choice {
@@ -51,7 +57,17 @@ impl Choice {
         Self {
             is_multicast: AtomicBool::new(false),
             why: Mutex::new("no other host has answered a probe yet".to_owned()),
+            rests: AtomicBool::new(false),
         }
+    }
+
+    /// Whether nothing is to be sent, and this host hears that it is so.
+    pub(crate) fn note_rest(&self, rests: bool) {
+        self.rests.store(rests, Ordering::Relaxed); // nothing else is read by it
+    }
+
+    pub(super) fn rests(&self) -> bool {
+        self.rests.load(Ordering::Relaxed)
     }
 
     /// Whether a frame to all is one multicast.
@@ -93,6 +109,10 @@ pub(super) struct Chooser {
     /// When this round ends and the next begins.
     next: Time,
     is_first: bool,
+    /// Answers are awaited.
+    is_open: bool,
+    /// Periods without a round, since the last.
+    skipped: u8,
     is_multicast: bool,
     /// Good rounds in a row.
     good: u8,
@@ -130,6 +150,8 @@ impl Chooser {
             number,
             next: now,
             is_first: true,
+            is_open: false,
+            skipped: 0,
             is_multicast: false,
             good: 0,
             has_chosen: false,
@@ -158,19 +180,25 @@ impl Chooser {
         !self.is_first && self.others.iter().any(answers)
     }
 
-    /// Ends a round whose time is over; what the next one sends.
-    pub(super) fn poll_round(&mut self, now: Time) -> Option<Round> {
+    /// Ends a round whose time is over; what the next one sends. While the ring `rests` most periods
+    /// have none.
+    pub(super) fn poll_round(&mut self, now: Time, rests: bool) -> Option<Round> {
         if now < self.next {
             return None;
         }
-        if !self.is_first {
+        if std::mem::take(&mut self.is_open) {
             self.conclude();
         }
         let is_unclear = |other: &Other| (1..=HASTY_ROUNDS).contains(&other.missed);
         let is_hasty = self.is_first
             || self.others.iter().any(is_unclear)
             || self.good > 0 && !self.has_chosen && !self.is_multicast;
-        self.is_first = false;
+        if rests && !is_hasty && self.skipped + 1 < REST_PERIODS {
+            self.skipped += 1;
+            self.next = now.after(self.period);
+            return None;
+        }
+        (self.is_first, self.is_open, self.skipped) = (false, true, 0);
         self.number = self.number.wrapping_add(1);
         self.next = now.after(if is_hasty { HASTE } else { self.period });
         let unheard = self.others.iter().filter(|other| other.missed > 0);
@@ -212,7 +240,7 @@ impl Chooser {
 
     /// A host answered an echo.
     pub(super) fn on_heard(&mut self, from: HostId, echo: Echo) {
-        if echo.survey != self.number || echo.number != NUMBER {
+        if !self.is_open || echo.survey != self.number || echo.number != NUMBER {
             return; // of an earlier round
         }
         let Some(other) = self.others.iter_mut().find(|other| other.host == from) else {
@@ -257,7 +285,7 @@ mod tests {
 
         /// One round, and how long it took.
         fn round(&mut self, ways: &[Way]) -> Duration {
-            let round = self.chooser.poll_round(self.now).expect("it is due");
+            let round = self.chooser.poll_round(self.now, false).expect("it is due");
             self.rounds += 1;
             self.echoes_alone += round.alone.len();
             for (host, way) in (1..).map(HostId).zip(ways) {
@@ -334,6 +362,38 @@ mod tests {
     }
 
     #[test]
+    fn a_ring_at_rest_has_few_rounds_and_one_at_once_when_the_rest_ends() {
+        let mut world = World::new(3);
+        world.until(true, &GOOD);
+        world.round(&GOOD);
+        let mut rounds = 0;
+        for _ in 0..10 * u32::from(REST_PERIODS) {
+            let round = world.chooser.poll_round(world.now, true);
+            if let Some(round) = round {
+                rounds += 1;
+                for host in [1, 2].map(HostId) {
+                    let (survey, number) = (round.number, NUMBER);
+                    let to_all = true;
+                    world.chooser.on_heard(
+                        host,
+                        Echo {
+                            survey,
+                            number,
+                            to_all,
+                        },
+                    );
+                }
+            }
+            world.now = world.chooser.due();
+        }
+        assert_eq!(rounds, 10);
+        assert!(world.chooser.is_multicast());
+        let before = world.now;
+        world.round(&GOOD);
+        assert!(world.now.since(before) <= PERIOD);
+    }
+
+    #[test]
     fn one_lost_echo_changes_nothing() {
         let mut world = World::new(3);
         world.until(true, &GOOD);
@@ -349,7 +409,7 @@ mod tests {
         let mut chooser = Chooser::new(Time(0), 7, HostId(0), 3);
         let mut now = Time(0);
         for _ in 0..20 {
-            let round = chooser.poll_round(now).expect("it is due");
+            let round = chooser.poll_round(now, false).expect("it is due");
             let echo = |survey, number| Echo {
                 survey,
                 number,

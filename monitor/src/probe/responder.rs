@@ -461,9 +461,11 @@ impl Responder {
         let Some((chooser, choice)) = &mut self.chooser else {
             return;
         };
-        let Some(round) = chooser.poll_round(clock::now()) else {
+        let now = clock::now();
+        if now < chooser.due() {
             return;
-        };
+        }
+        let round = chooser.poll_round(now, choice.rests());
         let is_multicast = chooser.is_multicast();
         let deaf = chooser.deaf();
         let deaf: Vec<_> = deaf
@@ -482,6 +484,7 @@ impl Responder {
             tracing::info!(way, why, "frames to all go another way");
         }
         choice.settle(is_multicast, why);
+        let Some(round) = round else { return };
         let echo = |to_all| {
             let (survey, number) = (round.number, choice::NUMBER);
             Question::Echo(Echo {

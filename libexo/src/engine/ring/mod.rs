@@ -164,6 +164,16 @@ impl Ring {
         }
     }
 
+    /// Whether the token rests and this host hears so, with nothing of its own to send; never in a
+    /// ring that spins.
+    #[must_use]
+    pub fn is_at_rest(&self, now: Time) -> bool {
+        match &self.0 {
+            Inner::Alone(_) => true,
+            Inner::Member(member) => member.is_at_rest(now),
+        }
+    }
+
     /// Frames that were dropped, for whatever reason.
     #[must_use]
     pub fn frames_dropped(&self) -> u64 {

@@ -8,6 +8,7 @@ use crate::engine::ring::log::Entry;
 use crate::engine::ring::parts::Whole;
 use crate::ids::{HostId, Position};
 use crate::planted::{self, Mistake};
+use crate::time::Time;
 use crate::wire::body::{Cause, Mode, View};
 use crate::wire::{Flags, Frame, Kind, batch};
 
@@ -433,6 +434,11 @@ impl Member {
     /// Whether the token rests somewhere, as far as this host can tell.
     pub(super) fn is_quiet(&self) -> bool {
         !self.params.spin && self.can_work() && self.log.quiet() >= 2 * self.log.ring().len() as u64
+    }
+
+    pub(in crate::engine::ring) fn is_at_rest(&self, now: Time) -> bool {
+        let is_told = self.is_parked || now.since(self.last_progress) < self.loss_time();
+        self.is_quiet() && self.queue.waiting() == 0 && !self.wants_wake && is_told
     }
 
     fn park(&mut self) {
