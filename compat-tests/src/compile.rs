@@ -26,9 +26,9 @@ pub fn programs() -> &'static Path {
 /// The compiler's own words.
 pub fn c_program(name: &str) -> Result<PathBuf> {
     let source = programs().join(format!("{name}.c"));
-    let header = programs().join("steps.h");
+    let headers = ["steps.h", "sweep.h"].map(|header| programs().join(header));
     let mut hasher = DefaultHasher::new();
-    for file in [&source, &header] {
+    for file in headers.iter().chain([&source]) {
         fs::read(file)
             .with_context(|| format!("reading {}", file.display()))?
             .hash(&mut hasher);
