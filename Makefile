@@ -88,8 +88,7 @@ unit: ## step: unit, property and process tests
 	cargo test --doc $(TESTED)
 
 sim: ## step: scenarios, scripted runs and thousands of schedules of many hosts, optimised
-	$(WITHOUT_LTO) cargo test --release -p exo-sim
-	$(WITHOUT_LTO) cargo test --release -p exo-sim --features planted --test planted --test scripts
+	$(WITHOUT_LTO) cargo test --release -p exo-sim --features planted
 	cargo build --release $(PROGRAMS)
 	$(RELEASE)/exo sim run --schedules $(SCHEDULES)
 
