@@ -26,3 +26,25 @@ fn the_same_seed_gives_the_same_run() {
         assert_eq!(run(&plan), run(&plan));
     }
 }
+
+/// Schedules that once failed: what broke is in the message.
+#[test]
+fn what_was_mended_stays_mended() {
+    for (seed, hosts, what) in [
+        (
+            41034,
+            6,
+            "a host let in by a turn that its earlier life had asked for",
+        ),
+        (51302, 6, "the same"),
+        (89641, 4, "the same"),
+        (
+            97244,
+            7,
+            "sources of a long log asked again before they could answer",
+        ),
+    ] {
+        let plan = Plan::new(seed, Some(hosts..=hosts));
+        run(&plan).unwrap_or_else(|failure| panic!("{what}: {failure}"));
+    }
+}

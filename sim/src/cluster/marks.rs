@@ -129,7 +129,7 @@ impl Cluster<'_> {
                 seen: format!("{:?} {promised:?}, then {now:?}", host_id(host)),
             });
         }
-        if state.marks == before.marks {
+        if (state.marks, state.joined) == (before.marks, before.joined) {
             return Ok(());
         }
         let members = state.ring.iter().map(|member| usize::from(member.0));

@@ -11,6 +11,9 @@ use crate::ids::{Epoch, HostId, Position};
 use crate::wire::body::{Fetch, Fetched, push_fetched};
 use crate::wire::{Flags, Frame, Kind, digest, emit};
 
+/// How often the time until another source is asked doubles.
+const DOUBLINGS_MAX: usize = 4;
+
 /// An answer ends with the entry that reaches this size.
 const ANSWER_BYTES: usize = 32 * 1024;
 
@@ -173,13 +176,18 @@ impl Member {
             is_late: fetching.is_late,
         };
         let epoch = fetching.epoch;
+        // A long answer over a slow network takes longer than a host that is gone should: whoever is
+        // asked again too soon begins anew, and the answer before is worth nothing.
+        let doublings = u32::try_from(fetching.source.min(DOUBLINGS_MAX)).expect("few");
         let mut body = Vec::new();
         ask.emit(&mut body);
         self.counters.fetches += 1;
         let header = self.own_header(Kind::Fetch, epoch);
         self.send(Some(source), header, &body);
-        self.timers
-            .arm(Timer::Fetch, self.now.after(self.params.times.prepare * 2));
+        self.timers.arm(
+            Timer::Fetch,
+            self.now.after(self.params.times.prepare * (2 << doublings)),
+        );
     }
 
     /// No answer: perhaps another source has one.

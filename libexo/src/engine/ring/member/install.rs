@@ -26,9 +26,18 @@ pub(super) struct Joiner {
     pub(super) inc: u64,
     pub(super) mode: Mode,
     pub(super) promised: Epoch,
+    /// The present epoch knows it by an earlier incarnation.
+    pub(super) is_later: bool,
     pub(super) epoch: Epoch,
     pub(super) tail: Position,
     pub(super) heard: Time,
+}
+
+impl Joiner {
+    /// Whether only an epoch above `joined` can let it in.
+    pub(super) fn needs_epoch(&self, joined: Epoch) -> bool {
+        self.mode == Mode::Amnesiac || self.is_later || self.promised > joined
+    }
 }
 
 /// An INSTALL whose log is being fetched; until it is complete the own log is untouched.
@@ -132,10 +141,13 @@ impl Member {
         if self.is_amnesiac && !is_admitted {
             return Err(DropReason::NotWorking);
         }
-        if !self.is_amnesiac && view.ring.contains(self.me) && known != self.inc {
-            // It promised, restarted, and is a member under its earlier incarnation: the log would
-            // count this one's messages as the earlier one's. The ring stalls at its turn, and the
-            // next epoch, which it still may promise, knows it by its present one.
+        let may_have_written = self.joined > Epoch(0) && known != 0;
+        let is_earlier = known != self.inc && (may_have_written || view.ring.contains(self.me));
+        if !self.is_amnesiac && is_earlier {
+            // It restarted, and is known by an earlier incarnation: as a member, or as one that a
+            // turn of this epoch may still let in because that one asked. The log would count this
+            // one's messages as the earlier one's. The next epoch, which it still may promise,
+            // knows it by its present one.
             self.highest_seen = self.highest_seen.max(epoch);
             return Err(DropReason::Incarnation);
         }
@@ -593,18 +605,24 @@ impl Member {
             view.admitted.contains(host) && view.crash_vector[usize::from(host.0)] == join.inc
         });
         let has_memory = join.mode != Mode::Amnesiac;
-        let may_enter = (has_memory || is_admitted) && join.promised <= self.joined;
+        // This epoch knows it by an earlier incarnation: only the next can let it in (`may_enter`).
+        let is_later = admitted.is_some_and(|view| {
+            let known = view.crash_vector[usize::from(host.0)];
+            has_memory && known != 0 && known != join.inc
+        });
+        let may_enter = (has_memory && !is_later || is_admitted) && join.promised <= self.joined;
         if may_enter && header.epoch < self.joined {
             return self.tell_install(host);
         }
         let is_in = self.log.ring().contains(host);
-        if is_in && has_memory && join.promised <= self.joined {
+        if is_in && has_memory && !is_later && join.promised <= self.joined {
             return;
         }
         let joiner = Joiner {
             inc: join.inc,
             mode: join.mode,
             promised: join.promised,
+            is_later,
             epoch: header.epoch,
             tail: header.seq,
             heard: self.now,
@@ -624,7 +642,7 @@ impl Member {
         let waits = self
             .joiners
             .values()
-            .any(|joiner| joiner.mode == Mode::Amnesiac || joiner.promised > self.joined);
+            .any(|joiner| joiner.needs_epoch(self.joined));
         let again = self.params.times.planned;
         waits
             && self

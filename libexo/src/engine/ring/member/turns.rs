@@ -170,8 +170,9 @@ impl Member {
             self.learn_incarnations(&crash_vector);
             let ring = view.ring;
             let joined = self.joined;
-            self.joiners
-                .retain(|host, joiner| !ring.contains(*host) || joiner.promised > joined);
+            self.joiners.retain(|host, joiner| {
+                !ring.contains(*host) || joiner.is_later || joiner.promised > joined
+            });
             if !ring.contains(self.me) && !self.is_leaving {
                 let wait = self.join_delay.max(self.removal_wait());
                 self.timers.arm_first(Timer::Join, self.now.after(wait));
@@ -273,6 +274,7 @@ impl Member {
             let behind = self.tail().0.saturating_sub(joiner.tail.0);
             !ring.contains(**host)
                 && joiner.mode == Mode::Normal
+                && !joiner.is_later
                 && (joiner.epoch, joiner.promised) == (self.joined, self.joined)
                 && behind <= self.params.join_window
         });
