@@ -1,6 +1,6 @@
 //! `syscall`, `splice`: calls that go around the others.
 
-use libc::{c_int, c_long, c_uint, size_t, ssize_t};
+use libc::{c_int, c_long, c_uint, off_t, size_t, ssize_t};
 use libexo::control::message::DemoteReason;
 
 use super::{lifecycle, naming, options, poll, process, recv, select, send};
@@ -8,7 +8,19 @@ use crate::{descriptor, env, real};
 
 /// Flags of `preadv2` and `pwritev2` that a socket takes: high priority, synchronised, no waiting, and
 /// about appending. The kernel refuses the others.
-pub(super) const RWF_OF_SOCKETS: c_int = 0x3f;
+const RWF_OF_SOCKETS: c_int = 0x3f;
+
+/// What `preadv2` and `pwritev2` are in flags of a message, where they are `readv` and `writev`: at the
+/// position -1, the only one that a socket has. `None`: the kernel knows the answer.
+pub(super) const fn message_flags(position: off_t, flags: c_int) -> Option<c_int> {
+    if position != -1 || flags & !RWF_OF_SOCKETS != 0 {
+        None
+    } else if flags & libc::RWF_NOWAIT != 0 {
+        Some(libc::MSG_DONTWAIT)
+    } else {
+        Some(0)
+    }
+}
 
 /// `syscall` with the arguments that every call has room for. The numbers below go through the
 /// hooks when they concern a socket of ours; everything else goes straight on.

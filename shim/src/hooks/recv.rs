@@ -20,7 +20,7 @@ use super::mail::take_mail;
 use super::options::wish;
 use super::peek::{move_peek_offset, peek_at_offset};
 use super::poll::{now_ns, receiver};
-use super::raw::RWF_OF_SOCKETS;
+use super::raw::message_flags;
 use crate::convert::borrow;
 use crate::descriptor::Object;
 use crate::errno::{fail, fail_len};
@@ -524,42 +524,41 @@ pub unsafe extern "C" fn __read_chk(
     }
 }
 
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn readv(fd: c_int, iov: *const iovec, count: c_int) -> ssize_t {
-    // SAFETY: as above.
+/// Receives into a list of buffers, without a name.
+#[inline]
+unsafe fn read_list(
+    fd: c_int,
+    iov: *const iovec,
+    count: c_int,
+    flags: c_int,
+    kernel: impl FnOnce() -> ssize_t,
+) -> ssize_t {
+    // SAFETY: as above; the list is read after it was looked at.
     unsafe {
         let (Some((object, socket)), Ok(parts)) = (receiver(fd), usize::try_from(count)) else {
-            return real::readv(fd, iov, count);
+            return kernel();
         };
         if is_refused(iov, parts) || (0..parts).all(|i| (*iov.add(i)).iov_len == 0) {
-            return real::readv(fd, iov, count); // the kernel knows the answer
+            return kernel(); // which knows the answer
         }
-        receive_into(fd, object, socket, iov, parts, 0)
+        let null = ptr::null_mut();
+        let target = Target {
+            iov,
+            count: parts,
+            name: null,
+            name_len: null.cast(),
+            message: null.cast(),
+        };
+        receive(fd, object, socket, flags, &target)
     }
 }
 
-/// Receives into buffers that were looked at, without a name.
-unsafe fn receive_into(
-    fd: c_int,
-    object: &'static Object,
-    socket: &'static GroupSocket,
-    iov: *const iovec,
-    count: usize,
-    flags: c_int,
-) -> ssize_t {
-    let null = ptr::null_mut();
-    let target = Target {
-        iov,
-        count,
-        name: null,
-        name_len: null.cast(),
-        message: null.cast(),
-    };
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn readv(fd: c_int, iov: *const iovec, count: c_int) -> ssize_t {
     // SAFETY: as above.
-    unsafe { receive(fd, object, socket, flags, &target) }
+    unsafe { read_list(fd, iov, count, 0, || real::readv(fd, iov, count)) }
 }
 
-/// At the position -1 it is `readv`; a socket has no other.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn preadv2(
     fd: c_int,
@@ -570,22 +569,11 @@ pub unsafe extern "C" fn preadv2(
 ) -> ssize_t {
     // SAFETY: as above.
     unsafe {
-        let (Some((object, socket)), Ok(parts)) = (receiver(fd), usize::try_from(count)) else {
-            return real::preadv2(fd, iov, count, position, flags);
-        };
-        if position != -1
-            || flags & !RWF_OF_SOCKETS != 0
-            || is_refused(iov, parts)
-            || (0..parts).all(|i| (*iov.add(i)).iov_len == 0)
-        {
-            return real::preadv2(fd, iov, count, position, flags); // the kernel knows the answer
+        let kernel = || real::preadv2(fd, iov, count, position, flags);
+        match message_flags(position, flags) {
+            Some(flags) => read_list(fd, iov, count, flags, kernel),
+            None => kernel(),
         }
-        let flags = if flags & libc::RWF_NOWAIT != 0 {
-            libc::MSG_DONTWAIT
-        } else {
-            0
-        };
-        receive_into(fd, object, socket, iov, parts, flags)
     }
 }
 

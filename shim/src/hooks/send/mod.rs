@@ -11,7 +11,7 @@ use core::net::SocketAddr;
 
 use libc::{c_int, c_uint, iovec, mmsghdr, msghdr, off_t, size_t, sockaddr, socklen_t, ssize_t};
 
-use super::raw::RWF_OF_SOCKETS;
+use super::raw::message_flags;
 use crate::convert::marked;
 use crate::descriptor::{self, Object};
 use crate::errno::{fail, fail_len};
@@ -188,26 +188,38 @@ pub unsafe extern "C" fn __write(fd: c_int, buf: *const c_void, len: size_t) -> 
     unsafe { write(fd, buf, len) }
 }
 
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn writev(fd: c_int, iov: *const iovec, count: c_int) -> ssize_t {
-    // SAFETY: as above.
+/// Sends a list of buffers without a destination. The kernel sends nothing for nothing here, unlike
+/// `write`.
+#[inline]
+unsafe fn write_list(
+    fd: c_int,
+    iov: *const iovec,
+    count: c_int,
+    flags: c_int,
+    kernel: impl FnOnce() -> ssize_t,
+) -> ssize_t {
+    // SAFETY: as above; the list is read after it was looked at.
     unsafe {
         match usize::try_from(count) {
-            // The kernel sends nothing for nothing here, unlike `write`.
             Ok(parts)
                 if descriptor::get(fd).is_some()
                     && parts <= 1024
                     && probe::can_read_list(iov, parts)
                     && (0..parts).any(|i| (*iov.add(i)).iov_len > 0) =>
             {
-                send_to_peer(fd, iov, parts, 0, || real::writev(fd, iov, count))
+                send_to_peer(fd, iov, parts, flags, kernel)
             }
-            _ => real::writev(fd, iov, count),
+            _ => kernel(),
         }
     }
 }
 
-/// At the position -1 it is `writev`; a socket has no other.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn writev(fd: c_int, iov: *const iovec, count: c_int) -> ssize_t {
+    // SAFETY: as above.
+    unsafe { write_list(fd, iov, count, 0, || real::writev(fd, iov, count)) }
+}
+
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pwritev2(
     fd: c_int,
@@ -218,25 +230,10 @@ pub unsafe extern "C" fn pwritev2(
 ) -> ssize_t {
     // SAFETY: as above.
     unsafe {
-        if descriptor::get(fd).is_none() || position != -1 || flags & !RWF_OF_SOCKETS != 0 {
-            return real::pwritev2(fd, iov, count, position, flags);
-        }
-        let wait = if flags & libc::RWF_NOWAIT != 0 {
-            libc::MSG_DONTWAIT
-        } else {
-            0
-        };
-        match usize::try_from(count) {
-            Ok(parts)
-                if parts <= 1024
-                    && probe::can_read_list(iov, parts)
-                    && (0..parts).any(|i| (*iov.add(i)).iov_len > 0) =>
-            {
-                send_to_peer(fd, iov, parts, wait, || {
-                    real::pwritev2(fd, iov, count, position, flags)
-                })
-            }
-            _ => real::pwritev2(fd, iov, count, position, flags),
+        let kernel = || real::pwritev2(fd, iov, count, position, flags);
+        match message_flags(position, flags) {
+            Some(flags) => write_list(fd, iov, count, flags, kernel),
+            None => kernel(),
         }
     }
 }
@@ -391,6 +388,32 @@ pub unsafe extern "C" fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int
     }
 }
 
+/// What the control messages of a datagram say of its length, if they concern us. `Err` is the errno.
+///
+/// # Safety
+///
+/// As `control::check`.
+#[cold]
+unsafe fn segment_of(fd: c_int, header: &msghdr, target: SocketAddr) -> Result<Option<u16>, c_int> {
+    let object = descriptor::get(fd);
+    let is_ours = || object.is_some_and(|object| object.group().is_some());
+    if !crate::convert::is_udp(fd) || !(is_ours() || marked(target).is_some()) {
+        return Ok(None);
+    }
+    let inet6 = object.is_some_and(|object| object.inet6);
+    // SAFETY: by contract.
+    let checked = unsafe { control::check(fd, header, inet6, target.is_ipv4()) };
+    checked.map_err(|errno| {
+        let is_unreachable = target.is_ipv4() && object.is_some_and(is_ipv6_only);
+        // Before it looks at what they say the kernel fetches them.
+        if errno != libc::EFAULT && is_unreachable {
+            libc::ENETUNREACH
+        } else {
+            errno
+        }
+    })
+}
+
 #[inline(never)]
 unsafe fn sendmsg_ours(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t {
     // SAFETY: as above.
@@ -418,26 +441,14 @@ unsafe fn sendmsg_ours(fd: c_int, message: *const msghdr, flags: c_int) -> ssize
         let name_len = header.msg_namelen.min(NAME_MAX);
         let has_name = !name.is_null() && name_len > 0 && !is_no_name(fd, name, name_len);
         if header.msg_controllen > 0 {
-            let object = descriptor::get(fd);
             let target = if has_name {
                 concerns_us(fd, name, name_len)
             } else {
-                object.and_then(peer_of)
+                descriptor::get(fd).and_then(peer_of)
             };
-            if let Some(target) = target
-                && crate::convert::is_udp(fd)
-                && (object.is_some_and(|object| object.group().is_some())
-                    || marked(target).is_some())
-            {
-                let inet6 = object.is_some_and(|object| object.inet6);
-                let is_unreachable = target.is_ipv4() && object.is_some_and(is_ipv6_only);
-                match control::check(fd, header, inet6, target.is_ipv4()) {
-                    Err(errno) if errno != libc::EFAULT && is_unreachable => {
-                        return fail_len(libc::ENETUNREACH);
-                    }
-                    Err(errno) => return fail_len(errno),
-                    Ok(segment) => payload.segment = segment,
-                }
+            match target.map_or(Ok(None), |target| segment_of(fd, header, target)) {
+                Ok(segment) => payload.segment = segment,
+                Err(errno) => return fail_len(errno),
             }
         }
         if has_name {

@@ -34,9 +34,14 @@ pub(super) struct Joiner {
 }
 
 impl Joiner {
+    /// Whether only an epoch above `joined` can let it in, although it remembers.
+    pub(super) fn is_ahead(&self, joined: Epoch) -> bool {
+        self.is_later || self.promised > joined
+    }
+
     /// Whether only an epoch above `joined` can let it in.
     pub(super) fn needs_epoch(&self, joined: Epoch) -> bool {
-        self.mode == Mode::Amnesiac || self.is_later || self.promised > joined
+        self.mode == Mode::Amnesiac || self.is_ahead(joined)
     }
 }
 

@@ -170,9 +170,8 @@ impl Member {
             self.learn_incarnations(&crash_vector);
             let ring = view.ring;
             let joined = self.joined;
-            self.joiners.retain(|host, joiner| {
-                !ring.contains(*host) || joiner.is_later || joiner.promised > joined
-            });
+            self.joiners
+                .retain(|host, joiner| !ring.contains(*host) || joiner.is_ahead(joined));
             if !ring.contains(self.me) && !self.is_leaving {
                 let wait = self.join_delay.max(self.removal_wait());
                 self.timers.arm_first(Timer::Join, self.now.after(wait));
